@@ -1,0 +1,1 @@
+//! What the benches share: their tables and the machine that they name.

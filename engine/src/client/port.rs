@@ -1,0 +1,86 @@
+//! One port's share of the client: its queues, pacing and counters.
+
+use super::ArpAnswers;
+use crate::command::PortView;
+use crate::counters::{Counters, Latencies};
+use crate::device::DeviceStatistics;
+use crate::lease::PortId;
+use crate::pace::{Class, Pacer, Pacing};
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// What the client needs to know of a port.
+#[derive(Clone, Debug)]
+pub struct PortSpec {
+    /// Its name, for people.
+    pub name: String,
+    /// The link's MTU in bytes: at least 576 (RFC 791: what every host must take).
+    pub mtu: u16,
+    /// Frames sent to a lease's own MAC reach the port: it is promiscuous, or its link does not
+    /// filter. If not, broadcast answers are asked for.
+    pub unicast_arrives: bool,
+    /// How fast to send.
+    pub pacing: Pacing,
+    /// Keep latency histograms, about 400 KiB.
+    pub latencies: bool,
+}
+
+impl PortSpec {
+    /// A port that receives every frame of its link, with the default pacing.
+    #[must_use]
+    pub fn new(name: impl Into<String>, mtu: u16) -> Self {
+        Self {
+            name: name.into(),
+            mtu,
+            unicast_arrives: true,
+            pacing: Pacing::default(),
+            latencies: false,
+        }
+    }
+}
+
+/// A port.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) id: PortId,
+    pub(super) spec: PortSpec,
+    pub(super) pacer: Pacer,
+    /// Leases with something to send, by class; each lease in at most one.
+    pub(super) ready: [VecDeque<u32>; Class::ALL.len()],
+    pub(super) answers: ArpAnswers,
+    pub(super) counters: Counters,
+    pub(super) latencies: Option<Box<Latencies>>,
+    pub(super) leases: u32,
+    pub(super) bound: u32,
+    pub(super) releasing: u32,
+}
+
+impl Port {
+    pub(super) fn new(id: PortId, spec: PortSpec, now: Instant) -> Self {
+        Self {
+            id,
+            pacer: Pacer::new(spec.pacing, now),
+            ready: Default::default(),
+            answers: ArpAnswers::default(),
+            counters: Counters::default(),
+            latencies: if spec.latencies { Latencies::new() } else { None },
+            leases: 0,
+            bound: 0,
+            releasing: 0,
+            spec,
+        }
+    }
+
+    pub(super) fn view(&self, device: DeviceStatistics) -> PortView {
+        PortView {
+            port: self.id,
+            leases: self.leases,
+            bound: self.bound,
+            in_flight: self.pacer.in_flight(),
+            window: self.pacer.window(),
+            counters: self.counters.clone(),
+            device,
+            latencies: self.latencies.clone(),
+        }
+    }
+}

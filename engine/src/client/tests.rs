@@ -1,0 +1,1 @@
+//! The client over devices in memory.

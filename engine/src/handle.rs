@@ -1,0 +1,84 @@
+//! The engine's face for other threads: a bounded channel in, a bounded channel out, a waker.
+
+use crate::command::{AcquireError, Command, Event, LeaseView, PortView};
+use crate::error::HandleError;
+use crate::lease::{Acquire, LeaseId};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use mio::Waker;
+use std::sync::Arc;
+
+/// Commands the engine from any thread. Clones share the engine and the stream of events.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: Sender<Command>,
+    events: Receiver<Event>,
+    waker: Arc<Waker>,
+}
+
+impl Handle {
+    pub(crate) const fn new(
+        commands: Sender<Command>,
+        events: Receiver<Event>,
+        waker: Arc<Waker>,
+    ) -> Self {
+        Self { commands, events, waker }
+    }
+
+    /// Queues a command without ever blocking.
+    ///
+    /// # Errors
+    /// [`HandleError::Busy`] if the engine's queue is full (try again), [`HandleError::Gone`] if
+    /// the engine has stopped.
+    pub fn send(&self, command: Command) -> Result<(), HandleError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) => HandleError::Busy,
+            TrySendError::Disconnected(_) => HandleError::Gone,
+        })?;
+        self.waker.wake().map_err(HandleError::Wake)
+    }
+
+    /// Queues a command, waiting for room.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`] if the engine has stopped.
+    pub fn send_waiting(&self, command: Command) -> Result<(), HandleError> {
+        self.commands.send(command).map_err(|_| HandleError::Gone)?;
+        self.waker.wake().map_err(HandleError::Wake)
+    }
+
+    /// Begins a lease and returns its name; the address comes as an event.
+    ///
+    /// # Errors
+    /// [`HandleError::Refused`] with the reason, or [`HandleError::Gone`].
+    pub fn acquire(&self, acquire: Acquire) -> Result<LeaseId, HandleError> {
+        let (reply, answer) = bounded::<Result<LeaseId, AcquireError>>(1);
+        self.send_waiting(Command::Acquire(Box::new(acquire), Some(reply)))?;
+        Ok(answer.recv().map_err(|_| HandleError::Gone)??)
+    }
+
+    /// How a lease stands; `None` if it is gone.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`] if the engine has stopped.
+    pub fn query(&self, lease: LeaseId) -> Result<Option<LeaseView>, HandleError> {
+        let (reply, answer) = bounded(1);
+        self.send_waiting(Command::Query(lease, reply))?;
+        answer.recv().map_err(|_| HandleError::Gone)
+    }
+
+    /// How the ports stand.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`] if the engine has stopped.
+    pub fn ports(&self) -> Result<Vec<PortView>, HandleError> {
+        let (reply, answer) = bounded(1);
+        self.send_waiting(Command::Ports(reply))?;
+        answer.recv().map_err(|_| HandleError::Gone)
+    }
+
+    /// The stream of events. Each event goes to one reader.
+    #[must_use]
+    pub const fn events(&self) -> &Receiver<Event> {
+        &self.events
+    }
+}

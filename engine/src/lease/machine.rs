@@ -1,0 +1,577 @@
+//! One lease, sans-IO: packets and time in, packets, a deadline and notices out.
+//!
+//! Call `handle_*` with what arrives. Whenever [`Machine::wants_transmit`] says so, find a transmit
+//! slot, then call [`Machine::poll_transmit`] and write what it returns into that slot: a call
+//! counts as sent. After any call look at [`Machine::poll_timeout`] again, and call
+//! [`Machine::handle_timeout`] when that time has come. The state diagram is in [`super::state`].
+
+use super::accept::{self, Reply, Verdict};
+use super::render;
+use super::state::{Exchange, Hop, State, Wait};
+use super::terms::{Acquire, ClientIdentifier, Kinds, Lost, Notice, Profile, Terms};
+use super::timing::nak_pause;
+use crate::random::Random;
+use crate::time::Instant;
+use crate::wire::Transmit;
+use crate::wire::arp::{Arp, Operation};
+use crate::wire::ethernet::Mac;
+use crate::wire::options::{OptionSet, code};
+use crate::wire::vlan::VlanStack;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use super::accept::Ignored;
+
+/// ARP requests for a next hop before it is given up.
+const HOP_TRIES: u8 = 3;
+/// Time between them.
+const HOP_WAIT: Duration = Duration::from_secs(1);
+
+/// What an accepted reply did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An OFFER was chosen.
+    Offered {
+        /// Since the first DISCOVER.
+        after: Duration,
+        /// DISCOVERs sent for it.
+        sent: u8,
+    },
+    /// An OFFER was only looked at, because the lease is a probe.
+    Probed,
+    /// An address was granted.
+    Bound {
+        /// Since the first REQUEST.
+        after: Duration,
+        /// Since the first DISCOVER.
+        in_all: Duration,
+        /// REQUESTs sent for it.
+        sent: u8,
+    },
+    /// The lease was extended.
+    Renewed {
+        /// Since the first REQUEST of this round.
+        after: Duration,
+        /// REQUESTs sent for it.
+        sent: u8,
+    },
+    /// The server refused; the lease starts again.
+    Refused,
+}
+
+/// What a call to [`Machine::poll_transmit`] is about to send, in the order of the RFC's table 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// DISCOVER, in INIT or SELECTING.
+    Discover,
+    /// REQUEST in REQUESTING.
+    Request,
+    /// REQUEST in RENEWING, to this MAC.
+    Renew(Mac),
+    /// ARP for the next hop of a REQUEST in RENEWING.
+    ResolveHop(Ipv4Addr),
+    /// REQUEST in REBINDING.
+    Rebind,
+    /// RELEASE.
+    Release,
+}
+
+/// Who the lease is: fixed for its life.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) profile: Arc<Profile>,
+    pub(super) mac: Mac,
+    pub(super) vlans: VlanStack,
+    /// What most leases have no need of.
+    pub(super) extra: Option<Box<Extra>>,
+}
+
+/// The parts of an identity that a bare lease does without.
+#[derive(Debug)]
+pub(super) struct Extra {
+    pub(super) client_id: ClientIdentifier,
+    pub(super) hostname: Option<Box<str>>,
+}
+
+/// One lease.
+#[derive(Debug)]
+pub struct Machine {
+    identity: Identity,
+    state: State,
+    /// Of the exchange in hand or, when there is none, of the last one.
+    xid: u32,
+    random: Random,
+    /// DHCPNAKs in a row without a lease in between.
+    naks: u8,
+    probe: bool,
+    /// A unicast answer to a client without an address could arrive.
+    unicast_arrives: bool,
+    /// The address to ask for in the next DISCOVER; unspecified: none.
+    wanted: Ipv4Addr,
+    news: News,
+    options: Option<Arc<OptionSet>>,
+}
+
+/// What the reader of notices has not been told yet.
+#[derive(Debug)]
+struct News {
+    tag: u64,
+    kinds: Kinds,
+    sequence: u32,
+    lost: Option<Lost>,
+    /// The address of the last notice; unspecified: none.
+    reported: Ipv4Addr,
+}
+
+impl Machine {
+    /// A lease in INIT. `unicast_arrives` says whether the port would receive a frame sent to the
+    /// lease's MAC.
+    #[must_use]
+    pub fn new(acquire: Acquire, unicast_arrives: bool, seed: u32) -> Self {
+        let plain = acquire.client_id == ClientIdentifier::Mac && acquire.hostname.is_none();
+        let extra = (!plain)
+            .then(|| Box::new(Extra { client_id: acquire.client_id, hostname: acquire.hostname }));
+        Self {
+            identity: Identity {
+                profile: acquire.profile,
+                mac: acquire.mac,
+                vlans: acquire.vlans,
+                extra,
+            },
+            state: State::Init,
+            xid: 0,
+            random: Random::new(seed),
+            naks: 0,
+            probe: acquire.probe,
+            unicast_arrives,
+            wanted: acquire.requested_address.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            news: News {
+                tag: acquire.tag,
+                kinds: Kinds::default(),
+                sequence: 0,
+                lost: None,
+                reported: Ipv4Addr::UNSPECIFIED,
+            },
+            options: None,
+        }
+    }
+
+    /// Where the lease stands.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The transaction identifier of the exchange in hand or the last one; 0 before the first.
+    #[must_use]
+    pub const fn xid(&self) -> u32 {
+        self.xid
+    }
+
+    /// The lease's MAC.
+    #[must_use]
+    pub const fn mac(&self) -> Mac {
+        self.identity.mac
+    }
+
+    /// The tags that it sends with.
+    #[must_use]
+    pub const fn vlans(&self) -> VlanStack {
+        self.identity.vlans
+    }
+
+    /// The caller's own number.
+    #[must_use]
+    pub const fn tag(&self) -> u64 {
+        self.news.tag
+    }
+
+    /// What it shares with others.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.identity.profile
+    }
+
+    /// The options of the last ACK, where the profile keeps them.
+    #[must_use]
+    pub fn options(&self) -> Option<&Arc<OptionSet>> {
+        self.options.as_ref()
+    }
+
+    /// Takes a DHCP reply that the table has routed here by its xid.
+    ///
+    /// # Errors
+    /// Why it was ignored; nothing has then changed.
+    pub fn handle_reply(&mut self, reply: &Reply<'_>, now: Instant) -> Result<Outcome, Ignored> {
+        let verdict = accept::judge(&self.state, &self.identity, self.xid, reply)?;
+        Ok(match (self.state, verdict) {
+            (State::Selecting { exchange }, Verdict::Offer { address, server_id }) => {
+                self.chosen(exchange, address, server_id, now)
+            }
+            (State::Requesting { exchange, discovered, .. }, Verdict::Ack(terms)) => {
+                self.bound(terms, exchange.first, reply);
+                Outcome::Bound {
+                    after: now.since(exchange.first),
+                    in_all: now.since(discovered),
+                    sent: exchange.sent,
+                }
+            }
+            (
+                State::Renewing { exchange, terms: old, .. }
+                | State::Rebinding { exchange, terms: old },
+                Verdict::Ack(terms),
+            ) => {
+                self.renewed(&old, terms, exchange.first, reply);
+                Outcome::Renewed { after: now.since(exchange.first), sent: exchange.sent }
+            }
+            (_, Verdict::Nak) => {
+                self.refused(now);
+                Outcome::Refused
+            }
+            // `judge` gives a verdict only in the states above.
+            (_, Verdict::Offer { .. } | Verdict::Ack(_)) => return Err(Ignored::Unexpected),
+        })
+    }
+
+    /// Takes an ARP packet that concerns the address held.
+    pub fn handle_arp(&mut self, arp: &Arp, now: Instant) {
+        let State::Renewing { terms, exchange, hop } = &mut self.state else {
+            return;
+        };
+        let answers = arp.operation == Operation::Reply
+            && Some(arp.sender_ip) == terms.next_hop
+            && !arp.sender_mac.is_multicast();
+        if answers && matches!(hop, Hop::Ask(1..)) {
+            *hop = Hop::Known(arp.sender_mac);
+            exchange.next = now;
+        }
+    }
+
+    /// Moves to the state that the passing of time demands.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let past = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        match self.state {
+            State::Bound { terms }
+            | State::Renewing { terms, .. }
+            | State::Rebinding { terms, .. }
+                if past(terms.expiry()) =>
+            {
+                // RFC 2131 4.4.5: at expiry the client MUST stop using the address and return to
+                // INIT. It may ask for the same address again (table 5).
+                self.lost(Lost::Expired);
+                self.wanted = terms.address;
+                self.state = State::Init;
+            }
+            State::Bound { terms } | State::Renewing { terms, .. } if past(terms.t2()) => {
+                self.state = State::Rebinding { terms, exchange: Exchange::due(now) };
+            }
+            State::Bound { terms } if past(terms.t1()) => self.start_renewing(terms, now),
+            State::Renewing { terms, mut exchange, hop: Hop::Ask(HOP_TRIES..) }
+                if exchange.next <= now =>
+            {
+                // Nobody knows the way: wait for T2 and broadcast.
+                exchange.next = terms.t2().unwrap_or(exchange.next);
+                self.state = State::Renewing { terms, exchange, hop: Hop::Ask(HOP_TRIES) };
+            }
+            State::Requesting { exchange, .. }
+                if exchange.next <= now && exchange.sent >= self.requests() =>
+            {
+                // RFC 2131 4.4.1 with 3.1(5): no answer to the REQUEST; start again.
+                self.state = State::Init;
+            }
+            State::Waiting { until, .. } if until <= now => self.state = State::Init,
+            _ => {}
+        }
+    }
+
+    /// When to call [`Machine::handle_timeout`] or to look at [`Machine::wants_transmit`] again;
+    /// what wants to be sent already is not counted. `None`: never.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let due = self.wants_transmit(now);
+        let next = |exchange: &Exchange| (!due).then_some(exchange.next);
+        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        match &self.state {
+            State::Selecting { exchange } | State::Requesting { exchange, .. } => next(exchange),
+            State::Bound { terms } => terms.t1(),
+            State::Renewing { terms, exchange, .. } => earlier(next(exchange), terms.t2()),
+            State::Rebinding { terms, exchange } => earlier(next(exchange), terms.expiry()),
+            State::Waiting { until, .. } => Some(*until),
+            State::Init | State::Releasing { .. } | State::Released => None,
+        }
+    }
+
+    /// True if a packet is due.
+    #[must_use]
+    pub fn wants_transmit(&self, now: Instant) -> bool {
+        self.due(now).is_some()
+    }
+
+    /// What is due to be sent.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Due> {
+        match &self.state {
+            State::Init => Some(Due::Discover),
+            State::Selecting { exchange } if exchange.next <= now => Some(Due::Discover),
+            State::Requesting { exchange, .. }
+                if exchange.next <= now && exchange.sent < self.requests() =>
+            {
+                Some(Due::Request)
+            }
+            State::Renewing { terms, exchange, hop } if exchange.next <= now => match hop {
+                Hop::Known(mac) => Some(Due::Renew(*mac)),
+                Hop::Ask(0..HOP_TRIES) => terms.next_hop.map(Due::ResolveHop),
+                Hop::Ask(_) => None,
+            },
+            State::Rebinding { exchange, .. } if exchange.next <= now => Some(Due::Rebind),
+            State::Releasing { .. } => Some(Due::Release),
+            State::Selecting { .. }
+            | State::Requesting { .. }
+            | State::Bound { .. }
+            | State::Renewing { .. }
+            | State::Rebinding { .. }
+            | State::Waiting { .. }
+            | State::Released => None,
+        }
+    }
+
+    /// Takes the step that sends what is due, and returns it: a slot for it must be at hand.
+    /// `fresh` is the xid for a new exchange, should this packet begin one.
+    pub fn poll_transmit(&mut self, now: Instant, fresh: u32) -> Option<Transmit<'_>> {
+        let due = self.due(now)?;
+        let released = if let State::Releasing { terms } = self.state { Some(terms) } else { None };
+        self.sent(due, now, fresh);
+        Some(render::packet(due, released, &self.state, &self.identity, self.xid, self.wanted))
+    }
+
+    /// Gives the lease back: RELEASE if an address is held, silence if not.
+    pub fn release(&mut self) {
+        // RFC 2131 4.4.6: a RELEASE goes to the server that leased the address.
+        match self.state.terms() {
+            Some(&terms) => self.state = State::Releasing { terms },
+            None => self.forget(),
+        }
+    }
+
+    /// Ends the lease without a word; the server keeps it until it expires.
+    pub fn forget(&mut self) {
+        if self.state != State::Released {
+            self.state = State::Released;
+            self.news.kinds.insert(Kinds::RELEASED);
+        }
+    }
+
+    /// Renews at once instead of at T1. Without an address, or when already renewing, nothing.
+    pub fn renew(&mut self, now: Instant) {
+        if let State::Bound { terms } = self.state {
+            self.start_renewing(terms, now);
+        }
+    }
+
+    /// True if [`Machine::poll_notice`] has something to tell.
+    #[must_use]
+    pub const fn has_news(&self) -> bool {
+        !self.news.kinds.is_empty()
+    }
+
+    /// All that happened since the last notice, with the terms as they are now.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        if self.news.kinds.is_empty() {
+            return None;
+        }
+        let terms = self.state.terms().copied();
+        let previous = self.news.reported;
+        self.news.sequence = self.news.sequence.wrapping_add(1);
+        self.news.reported = terms.map_or(Ipv4Addr::UNSPECIFIED, |terms| terms.address);
+        Some(Notice {
+            tag: self.news.tag,
+            mac: self.identity.mac,
+            kinds: std::mem::take(&mut self.news.kinds),
+            sequence: self.news.sequence,
+            terms,
+            previous: (!previous.is_unspecified()).then_some(previous),
+            lost: self.news.lost.take(),
+            options: if terms.is_some() { self.options.clone() } else { None },
+        })
+    }
+
+    fn requests(&self) -> u8 {
+        self.identity.profile.retransmission.requests
+    }
+
+    fn chosen(
+        &mut self,
+        discovers: Exchange,
+        address: Ipv4Addr,
+        server_id: Ipv4Addr,
+        now: Instant,
+    ) -> Outcome {
+        if self.probe {
+            return Outcome::Probed;
+        }
+        // The REQUEST inherits broadcast and secs from the DISCOVER (RFC 2131 3.1(3)).
+        let exchange = Exchange { first: now, next: now, sent: 0, ..discovers };
+        let discovered = discovers.first;
+        self.state = State::Requesting { exchange, discovered, address, server_id };
+        Outcome::Offered { after: now.since(discovered), sent: discovers.sent }
+    }
+
+    fn bound(&mut self, terms: Terms, start: Instant, reply: &Reply<'_>) {
+        let fuzz = (self.random.next() >> 16) as u16;
+        self.state = State::Bound { terms: Terms { start, fuzz, ..terms } };
+        self.naks = 0;
+        self.wanted = Ipv4Addr::UNSPECIFIED;
+        self.news.kinds.insert(Kinds::BOUND);
+        self.keep_options(reply);
+    }
+
+    fn renewed(&mut self, old: &Terms, terms: Terms, start: Instant, reply: &Reply<'_>) {
+        let fuzz = (self.random.next() >> 16) as u16;
+        self.state = State::Bound { terms: Terms { start, fuzz, ..terms } };
+        self.naks = 0;
+        self.news.kinds.insert(Kinds::RENEWED);
+        let before = self.options.clone();
+        self.keep_options(reply);
+        let same = (old.address, old.prefix, old.next_hop)
+            == (terms.address, terms.prefix, terms.next_hop)
+            && !options_differ(before.as_deref(), self.options.as_deref());
+        if !same {
+            self.news.kinds.insert(Kinds::CHANGED);
+        }
+    }
+
+    fn keep_options(&mut self, reply: &Reply<'_>) {
+        if self.identity.profile.keep_options {
+            let options = OptionSet::from_options(&reply.datagram.message.options);
+            if self.options.as_deref() != Some(&options) {
+                self.options = Some(Arc::new(options));
+            }
+        }
+    }
+
+    fn refused(&mut self, now: Instant) {
+        if self.state.terms().is_some() {
+            self.lost(Lost::Nak);
+        }
+        self.naks = self.naks.saturating_add(1);
+        // The address that was refused is not asked for again.
+        self.wanted = Ipv4Addr::UNSPECIFIED;
+        let pause = nak_pause(self.naks, &mut self.random);
+        // RFC 2131 3.1(5): "If the client receives a DHCPNAK message, the client restarts the
+        // configuration process." At once the first time; a storm backs off.
+        self.state = if pause.is_zero() {
+            State::Init
+        } else {
+            State::Waiting { until: now + pause, why: Wait::Nak }
+        };
+    }
+
+    fn lost(&mut self, why: Lost) {
+        self.news.kinds.insert(Kinds::LOST);
+        self.news.lost = Some(why);
+        self.options = None;
+    }
+
+    fn start_renewing(&mut self, terms: Terms, now: Instant) {
+        // The first RENEW goes to the MAC that the ACK came from; only a retry resolves it anew.
+        let hop = Hop::Known(terms.server_mac);
+        self.state = State::Renewing { terms, exchange: Exchange::due(now), hop };
+    }
+
+    /// The step that sending `due` takes.
+    fn sent(&mut self, due: Due, now: Instant, fresh: u32) {
+        let plan = self.identity.profile.retransmission;
+        match (&mut self.state, due) {
+            (State::Init, Due::Discover) => {
+                self.xid = fresh;
+                let mut exchange = Exchange::due(now);
+                exchange.broadcast = self.wants_broadcast(0);
+                exchange.sent = 1;
+                exchange.next = now + plan.wait(1, &mut self.random);
+                self.state = State::Selecting { exchange };
+            }
+            (State::Selecting { exchange }, Due::Discover) => {
+                let mut exchange = *exchange;
+                exchange.broadcast = self.wants_broadcast(exchange.sent);
+                exchange.secs = seconds(now.since(exchange.first));
+                exchange.sent = exchange.sent.saturating_add(1);
+                exchange.next = now + plan.wait(exchange.sent, &mut self.random);
+                self.state = State::Selecting { exchange };
+            }
+            (State::Requesting { exchange, .. }, Due::Request) => {
+                if exchange.sent == 0 {
+                    exchange.first = now;
+                }
+                exchange.sent = exchange.sent.saturating_add(1);
+                exchange.next = now + plan.wait(exchange.sent, &mut self.random);
+            }
+            (State::Renewing { terms, exchange, hop }, Due::Renew(mac)) => {
+                begin(exchange, &mut self.xid, now, fresh);
+                let remaining = terms.t2().map_or(Duration::MAX, |t2| t2.since(now));
+                exchange.next = now + plan.renewal_wait(remaining);
+                *hop = if terms.next_hop.is_some() { Hop::Ask(0) } else { Hop::Known(mac) };
+            }
+            (State::Renewing { exchange, hop: Hop::Ask(asked), .. }, Due::ResolveHop(_)) => {
+                *asked += 1;
+                exchange.next = now + HOP_WAIT;
+            }
+            (State::Rebinding { terms, exchange }, Due::Rebind) => {
+                begin(exchange, &mut self.xid, now, fresh);
+                let remaining = terms.expiry().map_or(Duration::MAX, |end| end.since(now));
+                exchange.next = now + plan.renewal_wait(remaining);
+            }
+            (State::Releasing { .. }, Due::Release) => {
+                // RFC 2131 table 5: the RELEASE's xid is "selected by client".
+                self.xid = fresh;
+                self.forget();
+            }
+            // `due` is read off the state, so no other pair exists.
+            (_, _) => {}
+        }
+    }
+
+    fn wants_broadcast(&self, sent: u8) -> bool {
+        use super::terms::BroadcastFlag;
+        match self.identity.profile.broadcast {
+            BroadcastFlag::Auto => !self.unicast_arrives || sent >= 2,
+            BroadcastFlag::Always => true,
+            BroadcastFlag::Never => false,
+        }
+    }
+}
+
+/// Counts a request of RENEWING or REBINDING; the first one begins a new transaction.
+fn begin(exchange: &mut Exchange, xid: &mut u32, now: Instant, fresh: u32) {
+    if exchange.sent == 0 {
+        *xid = fresh;
+        exchange.first = now;
+    }
+    exchange.secs = seconds(now.since(exchange.first));
+    exchange.sent = exchange.sent.saturating_add(1);
+}
+
+/// Whole seconds for the field `secs`, which ends at 65,535.
+fn seconds(duration: Duration) -> u16 {
+    u16::try_from(duration.as_secs()).unwrap_or(u16::MAX)
+}
+
+/// True if two sets of options differ in more than the running times (51, 58, 59).
+fn options_differ(before: Option<&OptionSet>, after: Option<&OptionSet>) -> bool {
+    fn lasting(set: &OptionSet) -> impl Iterator<Item = (u8, &[u8])> {
+        const RUNNING: [u8; 3] = [code::LEASE_TIME, code::RENEWAL_TIME, code::REBINDING_TIME];
+        // The server identifier may change at REBINDING without any matter to the address.
+        set.iter().filter(|(code, _)| !RUNNING.contains(code) && *code != code::SERVER_ID)
+    }
+    match (before, after) {
+        (Some(before), Some(after)) => !lasting(before).eq(lasting(after)),
+        (None, None) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! How fast a port may send: a window over exchanges in flight, token buckets, and the order in
+//! which waiting leases are served.
+//!
+//! A server behind a default socket buffer (212,992 bytes) takes about 167 frames at once and
+//! drops the rest; a dropped DISCOVER costs its client 4 s. So new exchanges are admitted one by
+//! one as others end, and the window adapts: it doubles while all goes well, and is halved when a
+//! client had to repeat itself or answers take longer than [`SLOW`].
+
+use crate::time::Instant;
+use std::time::Duration;
+
+/// The automatic window's first value, in exchanges.
+const WINDOW_FIRST: f64 = 32.0;
+/// The automatic window's ceiling: below what a default socket buffer takes at once.
+const WINDOW_MOST: f64 = 128.0;
+/// Answers slower than this make the automatic window smaller: a quarter of the first
+/// retransmission's wait.
+pub const SLOW: Duration = Duration::from_millis(1000);
+/// The window is cut at most once in this time, so that one burst of losses counts once.
+const CUT_PAUSE: Duration = Duration::from_millis(500);
+/// Renewals and releases a second where neither the user nor experience says more.
+const OTHERS_LEAST: f64 = 500.0;
+/// Frames that may go out at once after a pause.
+const BURST: f64 = 32.0;
+/// Length of the intervals over which the server's speed is measured.
+const SAMPLE: Duration = Duration::from_millis(100);
+
+/// A limit on exchanges in flight: DISCOVERs sent whose lease is neither bound nor overdue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Window {
+    /// Found by experience, between 1 and 128.
+    #[default]
+    Auto,
+    /// This many, at least 1.
+    Fixed(u32),
+    /// No limit (open loop).
+    Unlimited,
+}
+
+/// How a port is paced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// Limit on exchanges in flight.
+    pub window: Window,
+    /// New exchanges (first DISCOVERs) a second; `None`: as fast as the window allows.
+    pub starts_per_second: Option<u32>,
+    /// Renewals, rebinds and releases a second. `None`: as many as the server has bound a second
+    /// at its best, and at least 500.
+    pub others_per_second: Option<u32>,
+}
+
+/// The pacing of one port.
+#[derive(Debug)]
+pub struct Pacer {
+    window: Window,
+    size: f64,
+    /// The window has been cut once: from now on it grows by one a round instead of doubling.
+    cautious: bool,
+    last_cut: Option<Instant>,
+    in_flight: u32,
+    starts: Option<Bucket>,
+    others: Bucket,
+    others_fixed: bool,
+    sample_from: Instant,
+    sampled: u32,
+}
+
+impl Pacer {
+    /// A pacer that has seen nothing yet.
+    #[must_use]
+    pub fn new(pacing: Pacing, now: Instant) -> Self {
+        let others = pacing.others_per_second.map_or(OTHERS_LEAST, f64::from);
+        Self {
+            window: pacing.window,
+            size: WINDOW_FIRST,
+            cautious: false,
+            last_cut: None,
+            in_flight: 0,
+            // A given rate is kept evenly: no burst.
+            starts: pacing.starts_per_second.map(|rate| Bucket::new(f64::from(rate), 1.0, now)),
+            others: Bucket::new(others, BURST, now),
+            others_fixed: pacing.others_per_second.is_some(),
+            sample_from: now,
+            sampled: 0,
+        }
+    }
+
+    /// Exchanges in flight now.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Exchanges that may be in flight at once; `None`: any number.
+    #[must_use]
+    pub fn window(&self) -> Option<u32> {
+        match self.window {
+            Window::Auto => Some(self.size as u32),
+            Window::Fixed(size) => Some(size.max(1)),
+            Window::Unlimited => None,
+        }
+    }
+
+    /// True if a new exchange may begin now.
+    pub fn may_start(&mut self, now: Instant) -> bool {
+        self.window().is_none_or(|size| self.in_flight < size)
+            && self.starts.as_mut().is_none_or(|bucket| bucket.has(now))
+    }
+
+    /// A new exchange began.
+    pub fn started(&mut self) {
+        self.in_flight += 1;
+        if let Some(bucket) = &mut self.starts {
+            bucket.take();
+        }
+    }
+
+    /// An exchange left the window, with or without success.
+    pub fn left(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// An exchange ended well after its last transmission had waited `after` for the answer.
+    pub fn succeeded(&mut self, after: Duration, now: Instant) {
+        self.measure(now);
+        if after > SLOW {
+            self.congested(now);
+        } else if self.cautious {
+            self.size = (self.size + 1.0 / self.size).min(WINDOW_MOST);
+        } else {
+            self.size = (self.size + 1.0).min(WINDOW_MOST);
+        }
+    }
+
+    /// An exchange had to repeat itself, or its answer came late.
+    pub fn congested(&mut self, now: Instant) {
+        if self.last_cut.is_none_or(|cut| now.since(cut) >= CUT_PAUSE) {
+            self.size = (self.size / 2.0).max(1.0);
+            self.cautious = true;
+            self.last_cut = Some(now);
+        }
+    }
+
+    /// True if a renewal, rebind or release may be sent now.
+    pub fn may_send_other(&mut self, now: Instant) -> bool {
+        self.others.has(now)
+    }
+
+    /// One was sent.
+    pub fn sent_other(&mut self) {
+        self.others.take();
+    }
+
+    /// When a bucket that is empty now has its next token; `starts` and `others` say which classes
+    /// have anything waiting.
+    #[must_use]
+    pub fn next(&self, starts: bool, others: bool) -> Option<Instant> {
+        let start = self.starts.as_ref().filter(|_| starts).map(Bucket::next);
+        let other = others.then(|| self.others.next());
+        match (start, other) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Learns how many leases a second the server can bind.
+    fn measure(&mut self, now: Instant) {
+        self.sampled += 1;
+        let passed = now.since(self.sample_from);
+        if passed < SAMPLE {
+            return;
+        }
+        // A long interval was an idle one: it says nothing about the server.
+        if passed < SAMPLE * 5 && !self.others_fixed {
+            let rate = f64::from(self.sampled) / passed.as_secs_f64();
+            self.others.rate = self.others.rate.max(rate);
+        }
+        (self.sample_from, self.sampled) = (now, 0);
+    }
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Bucket {
+    /// Tokens a second.
+    rate: f64,
+    most: f64,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Bucket {
+    fn new(rate: f64, most: f64, now: Instant) -> Self {
+        Self { rate: rate.max(f64::MIN_POSITIVE), most, tokens: most, filled: now }
+    }
+
+    fn has(&mut self, now: Instant) -> bool {
+        let gained = now.since(self.filled).as_secs_f64() * self.rate;
+        self.tokens = (self.tokens + gained).min(self.most);
+        self.filled = self.filled.max(now);
+        self.tokens >= 1.0
+    }
+
+    fn take(&mut self) {
+        self.tokens -= 1.0;
+    }
+
+    fn next(&self) -> Instant {
+        let missing = (1.0 - self.tokens).max(0.0) / self.rate;
+        self.filled + Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX)
+    }
+}
+
+/// What a waiting lease is about to send, in the order in which the port serves them. (ARP answers
+/// go before all of these.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// A lease that would end: REQUEST in RENEWING or REBINDING, and its ARP.
+    Extend,
+    /// RELEASE.
+    Release,
+    /// The rest of an exchange that was let in.
+    Request,
+    /// A DISCOVER.
+    Discover,
+}
+
+impl Class {
+    /// All classes, first served first.
+    pub const ALL: [Self; 4] = [Self::Extend, Self::Release, Self::Request, Self::Discover];
+}
+
+#[cfg(test)]
+mod tests;

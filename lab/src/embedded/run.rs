@@ -1,0 +1,5 @@
+//! stub
+/// stub
+pub struct RunError;
+/// stub
+pub struct Running;
