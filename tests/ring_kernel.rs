@@ -230,7 +230,7 @@ fn a_link_that_goes_down_is_reported_and_comes_back() {
         let refused = Flushed { sent: 0, failed: 3, pending: 0 };
         assert_eq!(send(&mut left, &[frame.as_slice(); 3]), refused);
         assert_eq!(left.take_fault(), None, "nothing new");
-        ip("link set left up");
+        bring_up("left");
         for round in 0..3 {
             // Nothing stale goes out first.
             let frame = numbered(round, 0);
@@ -252,7 +252,7 @@ fn a_flap_loses_nothing_that_is_sent_after_it() {
     in_each_mode("a_flap_loses_nothing_that_is_sent_after_it", |modes| {
         let (mut left, mut right) = modes.pair();
         ip("link set left down");
-        ip("link set left up");
+        bring_up("left");
         // The error of the flap is still in the socket; the frames go out nevertheless.
         let frame = dhcp(&[], 68, 342);
         assert_eq!(send(&mut left, &[frame.as_slice(); 3]), sent(3));
@@ -304,7 +304,7 @@ fn a_ring_may_be_opened_while_the_link_is_down() {
         ip("link set left down");
         let (mut left, mut right) = modes.pair();
         assert_eq!(left.take_fault(), Some(LinkFault::Down));
-        ip("link set left up");
+        bring_up("left");
         let frame = dhcp(&[], 68, 342);
         assert_eq!(send(&mut right, &[&frame]), sent(1));
         assert_eq!(next(&mut left).0, frame);
@@ -441,8 +441,18 @@ fn make_links() {
     ip("link add left type veth peer name right");
     // No ARP of the kernel's own; its IPv6 does not pass the filter. So every frame that a ring
     // receives is one that a story sent.
-    for name in ["left", "right"] {
-        ip(&format!("link set {name} up arp off"));
+    ip("link set left up arp off");
+    bring_up("right arp off");
+}
+
+/// Sets the link up, and waits until the kernel says so of both. Until then a device that had no
+/// carrier drops what is sent, and reports success: its queue is taken away with the carrier, and
+/// comes back with the state (`linkwatch_do_dev`), a little later than the carrier.
+fn bring_up(link: &str) {
+    ip(&format!("link set {link} up"));
+    let deadline = Instant::now() + PATIENCE;
+    while ip("-oneline link show type veth").lines().any(|line| !line.contains(" state UP ")) {
+        assert!(Instant::now() < deadline, "the links do not come up");
     }
 }
 

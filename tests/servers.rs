@@ -279,7 +279,7 @@ fn a_server_that_cannot_start_says_why() {
         let text = servers::start(server, &wire.server, config).unwrap_err().to_string();
         assert!(text.contains("eth9") && text.contains("s0"), "{text}");
         let config = ServerConfig::proof(&wire.spec)
-            .pool(Ipv4Addr::new(10, 77, 0, 0), { Ipv4Addr::new(10, 77, 0, 9) });
+            .pool(Ipv4Addr::new(10, 77, 0, 0), Ipv4Addr::new(10, 77, 0, 9));
         let error = servers::start(server, &wire.server, config).unwrap_err();
         assert!(matches!(error, ServerError::Config { .. }), "{error}");
     }

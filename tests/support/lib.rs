@@ -1,10 +1,12 @@
-//! What the stories share: how a story that cannot run here says so.
+//! What the stories share: an engine on a lab's interface, a witness on the wire, and how a story
+//! that cannot run here says so.
 
-/// Says loudly that a story did not run, and fails it where that must not happen (in CI).
-///
-/// # Panics
-/// If the environment has `CI` set: there, a story that cannot run is a failure.
-pub fn skipped(story: &str, why: &str) {
-    eprintln!("skipped: {story}: {why}");
-    assert!(std::env::var_os("CI").is_none(), "skipped in CI: {story}: {why}");
-}
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story's helpers fail like the story")]
+
+mod engine;
+mod skip;
+mod witness;
+
+pub use engine::{Held, LabEngine, mac, plain};
+pub use skip::{can_run, skipped};
+pub use witness::{Seen, Witness};

@@ -320,7 +320,8 @@ impl PacketRing {
         };
         attach_filter(&socket, config.filter).map_err(os("attach the packet filter", ""))?;
         let socket = OwnedFd::from(socket);
-        set_options(socket.as_fd(), config).map_err(os("set the packet socket's options", ": lessee needs Linux 4.20 or newer"))?;
+        set_options(socket.as_fd(), config)
+            .map_err(os("set the packet socket's options", ": lessee needs Linux 4.20 or newer"))?;
         let (receiver, transmitter) = make_rings(socket.as_fd(), config).map_err(os(
             "make the packet rings",
             ": if memory is short, ask for smaller ones (rx_bytes, tx_frames)",

@@ -5,11 +5,15 @@
 //! decoders allocate nothing. Servers are not trusted: text is escaped, and a value that
 //! contradicts its format is shown as bytes and marked, never guessed at.
 
+mod table;
+
 use super::dhcp::MessageType;
 use super::{be16, be32};
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::Ipv4Addr;
+pub use table::message_type_name;
+use table::{Format, lookup, relay_sub_option};
 
 /// An option's value contradicts the format that its RFC gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,37 +95,6 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{} via {}", self.network, self.prefix, self.via)
     }
-}
-
-/// How an option's bytes are to be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Hex,
-    Present,
-    Address,
-    Addresses,
-    /// Also none at all (68, RFC 2132 8.13).
-    AnyAddresses,
-    Pairs,
-    StaticRoutes,
-    ClasslessRoutes,
-    U8,
-    U16,
-    U16s,
-    U32,
-    I32,
-    Boolean,
-    Text,
-    Texts,
-    Names,
-    Codes,
-    MessageType,
-    ClientId,
-    Fqdn,
-    Sip,
-    RelayAgent,
-    Encapsulated,
-    Vendors,
 }
 
 /// Names and decodes an option whose pieces are already joined (RFC 3396). Never panics.
@@ -222,7 +195,7 @@ pub fn static_routes(
 ///
 /// # Errors
 /// [`Malformed`] for an empty list, a cut name, a label type other than plain or pointer, a pointer
-/// that does not point backwards, or a name over 255 bytes.
+/// that does not point to what lies wholly before its own name, or a name over 255 bytes.
 pub fn domain_list(value: &[u8]) -> Result<Vec<String>, Malformed> {
     let (mut names, mut at) = (Vec::new(), 0);
     while at < value.len() {
@@ -236,10 +209,12 @@ pub fn domain_list(value: &[u8]) -> Result<Vec<String>, Malformed> {
 /// The name at `start` and where the next one begins.
 fn domain_name(value: &[u8], start: usize) -> Result<(String, usize), Malformed> {
     let mut name = String::new();
-    // `floor` falls with each pointer followed, so that this ends.
-    let (mut at, mut floor, mut next, mut wire_len) = (start, start, None, 1);
+    // `floor` falls with each pointer followed, so that this ends. What a pointer leads to has to
+    // lie before the labels that it stands behind: `limit`.
+    let (mut at, mut floor, mut limit) = (start, start, value.len());
+    let (mut next, mut wire_len) = (None, 1);
     loop {
-        let len = *value.get(at).ok_or(Malformed)?;
+        let len = *value.get(..limit).and_then(|bytes| bytes.get(at)).ok_or(Malformed)?;
         match len >> 6 {
             0 if len == 0 => {
                 if name.is_empty() {
@@ -267,7 +242,7 @@ fn domain_name(value: &[u8], start: usize) -> Result<(String, usize), Malformed>
                     return Err(Malformed);
                 }
                 next = next.or(Some(at + 2));
-                (at, floor) = (target, target);
+                (at, floor, limit) = (target, target, floor);
             }
             _ => return Err(Malformed),
         }
@@ -453,33 +428,6 @@ fn vendors(value: &[u8]) -> Result<Vec<(u32, Vec<u8>)>, Malformed> {
     if list.is_empty() { Err(Malformed) } else { Ok(list) }
 }
 
-/// Sub-options of option 82.
-const fn relay_sub_option(code: u8) -> Option<&'static str> {
-    Some(match code {
-        1 => "circuit-id",
-        2 => "remote-id",
-        4 => "docsis-device-class",
-        5 => "link-selection",
-        6 => "subscriber-id",
-        7 => "radius-attributes",
-        8 => "authentication",
-        9 => "vendor-specific-information",
-        10 => "flags",
-        11 => "server-id-override",
-        12 => "relay-id",
-        13 => "access-technology-type",
-        14 => "access-network-name",
-        15 => "access-point-name",
-        16 => "access-point-bssid",
-        17 => "operator-id",
-        18 => "operator-realm",
-        19 => "relay-source-port",
-        151 => "virtual-subnet-selection",
-        152 => "virtual-subnet-selection-control",
-        _ => return None,
-    })
-}
-
 fn join<T>(
     f: &mut fmt::Formatter<'_>,
     items: impl IntoIterator<Item = T>,
@@ -547,169 +495,4 @@ impl fmt::Display for Described {
         let mark = if self.malformed { " (malformed)" } else { "" };
         write!(f, "{}: {}{mark}", self.name, self.value)
     }
-}
-
-/// The RFC's name of a message type; `None` for those that no RFC read here defines.
-#[must_use]
-pub const fn message_type_name(kind: MessageType) -> Option<&'static str> {
-    Some(match kind.value() {
-        1 => "DHCPDISCOVER",
-        2 => "DHCPOFFER",
-        3 => "DHCPREQUEST",
-        4 => "DHCPDECLINE",
-        5 => "DHCPACK",
-        6 => "DHCPNAK",
-        7 => "DHCPRELEASE",
-        8 => "DHCPINFORM",
-        9 => "DHCPFORCERENEW",
-        10 => "DHCPLEASEQUERY",
-        11 => "DHCPLEASEUNASSIGNED",
-        12 => "DHCPLEASEUNKNOWN",
-        13 => "DHCPLEASEACTIVE",
-        14 => "DHCPBULKLEASEQUERY",
-        15 => "DHCPLEASEQUERYDONE",
-        16 => "DHCPACTIVELEASEQUERY",
-        17 => "DHCPLEASEQUERYSTATUS",
-        18 => "DHCPTLS",
-        _ => return None,
-    })
-}
-
-/// Name and format of an option code.
-#[expect(clippy::too_many_lines, reason = "a table")]
-const fn lookup(code: u8) -> Option<(&'static str, Format)> {
-    use Format as F;
-    Some(match code {
-        1 => ("subnet-mask", F::Address),
-        2 => ("time-offset", F::I32),
-        3 => ("routers", F::Addresses),
-        4 => ("time-servers", F::Addresses),
-        5 => ("ien116-name-servers", F::Addresses),
-        6 => ("domain-name-servers", F::Addresses),
-        7 => ("log-servers", F::Addresses),
-        8 => ("cookie-servers", F::Addresses),
-        9 => ("lpr-servers", F::Addresses),
-        10 => ("impress-servers", F::Addresses),
-        11 => ("resource-location-servers", F::Addresses),
-        12 => ("host-name", F::Text),
-        13 => ("boot-size", F::U16),
-        14 => ("merit-dump", F::Text),
-        15 => ("domain-name", F::Text),
-        16 => ("swap-server", F::Address),
-        17 => ("root-path", F::Text),
-        18 => ("extensions-path", F::Text),
-        19 => ("ip-forwarding", F::Boolean),
-        20 => ("non-local-source-routing", F::Boolean),
-        21 => ("policy-filter", F::Pairs),
-        22 => ("max-dgram-reassembly", F::U16),
-        23 => ("default-ip-ttl", F::U8),
-        24 => ("path-mtu-aging-timeout", F::U32),
-        25 => ("path-mtu-plateau-table", F::U16s),
-        26 => ("interface-mtu", F::U16),
-        27 => ("all-subnets-local", F::Boolean),
-        28 => ("broadcast-address", F::Address),
-        29 => ("perform-mask-discovery", F::Boolean),
-        30 => ("mask-supplier", F::Boolean),
-        31 => ("router-discovery", F::Boolean),
-        32 => ("router-solicitation-address", F::Address),
-        33 => ("static-routes", F::StaticRoutes),
-        34 => ("trailer-encapsulation", F::Boolean),
-        35 => ("arp-cache-timeout", F::U32),
-        36 => ("ieee802-3-encapsulation", F::Boolean),
-        37 => ("default-tcp-ttl", F::U8),
-        38 => ("tcp-keepalive-interval", F::U32),
-        39 => ("tcp-keepalive-garbage", F::Boolean),
-        40 => ("nis-domain", F::Text),
-        41 => ("nis-servers", F::Addresses),
-        42 => ("ntp-servers", F::Addresses),
-        43 => ("vendor-encapsulated-options", F::Encapsulated),
-        44 => ("netbios-name-servers", F::Addresses),
-        45 => ("netbios-dd-server", F::Addresses),
-        46 => ("netbios-node-type", F::U8),
-        47 => ("netbios-scope", F::Text),
-        48 => ("font-servers", F::Addresses),
-        49 => ("x-display-manager", F::Addresses),
-        50 => ("dhcp-requested-address", F::Address),
-        51 => ("dhcp-lease-time", F::U32),
-        52 => ("dhcp-option-overload", F::U8),
-        53 => ("dhcp-message-type", F::MessageType),
-        54 => ("dhcp-server-identifier", F::Address),
-        55 => ("dhcp-parameter-request-list", F::Codes),
-        56 => ("dhcp-message", F::Text),
-        57 => ("dhcp-max-message-size", F::U16),
-        58 => ("dhcp-renewal-time", F::U32),
-        59 => ("dhcp-rebinding-time", F::U32),
-        60 => ("vendor-class-identifier", F::Text),
-        61 => ("dhcp-client-identifier", F::ClientId),
-        62 => ("nwip-domain", F::Text),
-        63 => ("nwip-suboptions", F::Hex),
-        64 => ("nisplus-domain", F::Text),
-        65 => ("nisplus-servers", F::Addresses),
-        66 => ("tftp-server-name", F::Text),
-        67 => ("bootfile-name", F::Text),
-        68 => ("mobile-ip-home-agent", F::AnyAddresses),
-        69 => ("smtp-server", F::Addresses),
-        70 => ("pop-server", F::Addresses),
-        71 => ("nntp-server", F::Addresses),
-        72 => ("www-server", F::Addresses),
-        73 => ("finger-server", F::Addresses),
-        74 => ("irc-server", F::Addresses),
-        75 => ("streettalk-server", F::Addresses),
-        76 => ("streettalk-directory-assistance-server", F::Addresses),
-        77 => ("user-class", F::Texts),
-        78 => ("slp-directory-agent", F::Hex),
-        79 => ("slp-service-scope", F::Hex),
-        80 => ("rapid-commit", F::Present),
-        81 => ("fqdn", F::Fqdn),
-        82 => ("relay-agent-information", F::RelayAgent),
-        83 => ("isns", F::Hex),
-        85 => ("nds-servers", F::Addresses),
-        86 => ("nds-tree-name", F::Text),
-        87 => ("nds-context", F::Text),
-        88 => ("bcms-controller-names", F::Names),
-        89 => ("bcms-controller-address", F::Addresses),
-        90 => ("authentication", F::Hex),
-        91 => ("client-last-transaction-time", F::U32),
-        92 => ("associated-ip", F::Addresses),
-        93 => ("pxe-system-type", F::U16s),
-        94 => ("pxe-interface-id", F::Hex),
-        97 => ("pxe-client-id", F::Hex),
-        98 => ("uap-servers", F::Text),
-        99 => ("geoconf-civic", F::Hex),
-        100 => ("pcode", F::Text),
-        101 => ("tcode", F::Text),
-        108 => ("v6-only-preferred", F::U32),
-        112 => ("netinfo-server-address", F::Addresses),
-        113 => ("netinfo-server-tag", F::Text),
-        114 => ("captive-portal", F::Text),
-        116 => ("auto-config", F::U8),
-        117 => ("name-service-search", F::U16s),
-        118 => ("subnet-selection", F::Address),
-        119 => ("domain-search", F::Names),
-        120 => ("sip-servers", F::Sip),
-        121 => ("classless-static-routes", F::ClasslessRoutes),
-        122 => ("cablelabs-client-configuration", F::Hex),
-        123 => ("geoconf", F::Hex),
-        124 => ("vendor-identifying-vendor-class", F::Vendors),
-        125 => ("vendor-identifying-vendor-options", F::Vendors),
-        137 => ("lost-server", F::Names),
-        138 => ("capwap-ac-addresses", F::Addresses),
-        143 => ("sztp-redirect", F::Hex),
-        145 => ("forcerenew-nonce-capable", F::Hex),
-        146 => ("rdnss-selection", F::Hex),
-        150 => ("tftp-server-addresses", F::Addresses),
-        158 => ("pcp-servers", F::Hex),
-        160 => ("captive-portal-old", F::Text),
-        161 => ("mud-url", F::Text),
-        162 => ("dnr", F::Hex),
-        208 => ("pxelinux-magic", F::Hex),
-        209 => ("pxelinux-config-file", F::Text),
-        210 => ("pxelinux-path-prefix", F::Text),
-        211 => ("pxelinux-reboot-time", F::U32),
-        212 => ("6rd", F::Hex),
-        213 => ("access-network-domain-name", F::Hex),
-        249 => ("ms-classless-static-routes", F::ClasslessRoutes),
-        252 => ("wpad", F::Text),
-        _ => return None,
-    })
 }

@@ -53,22 +53,21 @@ impl<'a> Options<'a> {
         sname: &'a [u8],
         mut visit: impl FnMut(u8, &[u8]),
     ) -> Result<Self, Discard> {
-        let mut overload = 0;
+        // Joined like any other option, so that its length can be judged.
+        let (mut overload, mut overload_len) = (0, None);
         walk(options, |code, piece| {
             if code == code::OVERLOAD {
-                overload = match piece {
-                    [value @ 1..=3] if overload == 0 => *value,
-                    _ => u8::MAX,
-                };
+                overload = piece.first().copied().unwrap_or(overload);
+                overload_len = Some(overload_len.unwrap_or(0) + piece.len());
             }
             visit(code, piece);
         })?;
         // RFC 2132 9.3: 1 is file, 2 is sname, 3 is both.
-        let (use_file, use_sname) = match overload {
-            0 => (false, false),
-            1 => (true, false),
-            2 => (false, true),
-            3 => (true, true),
+        let (use_file, use_sname) = match (overload_len, overload) {
+            (None, _) => (false, false),
+            (Some(1), 1) => (true, false),
+            (Some(1), 2) => (false, true),
+            (Some(1), 3) => (true, true),
             _ => return Err(Discard::OptionValue),
         };
         let mut fields = [options, &[], &[]];

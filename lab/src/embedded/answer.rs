@@ -74,7 +74,8 @@ impl Answer {
         let (mac, destination, resolve) = route(spec, to, is_nak, yiaddr);
         let relayed_nak = is_nak && !to.giaddr.is_unspecified();
         // RFC 2131 table 3: ciaddr is the client's in an ACK, else 0.
-        let ciaddr = if message_type == MessageType::Ack { to.ciaddr } else { Ipv4Addr::UNSPECIFIED };
+        let ciaddr =
+            if message_type == MessageType::Ack { to.ciaddr } else { Ipv4Addr::UNSPECIFIED };
         Self {
             message_type,
             xid: to.xid,
@@ -246,10 +247,8 @@ fn malform(how: Malformation, ip: usize, frame: &mut [u8]) -> Result<usize, NoRo
         destination: Ipv4Addr::from(word(ip + 16)),
     };
     let [a, b, c, d] = word(at_udp);
-    let ports = udp::Header {
-        source: u16::from_be_bytes([a, b]),
-        destination: u16::from_be_bytes([c, d]),
-    };
+    let ports =
+        udp::Header { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) };
     udp::emit(&header, ports, &mut frame[at_udp..])?;
     Ok(len)
 }

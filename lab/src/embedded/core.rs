@@ -375,7 +375,13 @@ impl Server {
         }
     }
 
-    fn adopt(&self, request: &Request<'_>, pool: usize, address: Ipv4Addr, now: Instant) -> Verdict {
+    fn adopt(
+        &self,
+        request: &Request<'_>,
+        pool: usize,
+        address: Ipv4Addr,
+        now: Instant,
+    ) -> Verdict {
         if self.pools[pool].available(&request.client(), address, now) {
             Verdict::Grant(address)
         } else {
@@ -411,8 +417,7 @@ impl Server {
         if heading.ciaddr.is_unspecified() {
             heading.ciaddr = request.source;
         }
-        let mut answer =
-            Answer::new(&self.spec, &heading, MessageType::Ack, Ipv4Addr::UNSPECIFIED);
+        let mut answer = Answer::new(&self.spec, &heading, MessageType::Ack, Ipv4Addr::UNSPECIFIED);
         answer.id = Id::new(&request.id);
         answer.relay = request.relay.as_deref().map(Into::into);
         answer.mask = Some(self.spec.mask());

@@ -173,10 +173,7 @@ impl Misbehaviour {
 
     /// Whether it is about when and whether an answer goes out, not about what is in it.
     const fn suits_arp(self) -> bool {
-        matches!(
-            self,
-            Self::Drop | Self::Silent | Self::Delay(_) | Self::Duplicate | Self::Reorder
-        )
+        matches!(self, Self::Drop | Self::Silent | Self::Delay(_) | Self::Duplicate | Self::Reorder)
     }
 }
 

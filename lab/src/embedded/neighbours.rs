@@ -4,8 +4,8 @@
 //! As in Linux: three questions a second apart, three answers waiting for one address at most, and
 //! a bounded table.
 
-use std::collections::hash_map::{Entry, HashMap};
 use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

@@ -391,7 +391,8 @@ impl Pool {
         if self.chunks.len() <= place / CHUNK {
             self.chunks.resize(place / CHUNK + 1, None);
         }
-        let chunk = self.chunks[place / CHUNK].get_or_insert_with(|| vec![Slot::empty(); CHUNK].into());
+        let chunk =
+            self.chunks[place / CHUNK].get_or_insert_with(|| vec![Slot::empty(); CHUNK].into());
         &mut chunk[place % CHUNK]
     }
 

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
+use lessee_engine::wire::Link;
 use lessee_engine::wire::dhcp::{Datagram, Message, MessageType};
 use lessee_engine::wire::options::code;
-use lessee_engine::wire::Link;
 
 use super::answer::{Heading, RAPID_COMMIT, RELAY_AGENT};
 use super::counters::Counter;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::config::join;
 use super::{
     LeaseState, Limits, Probe, Profile, Rendered, Server, ServerConfig, ServerLease, TableError,
-    parse_mac, read_text,
+    parse_hex_bytes, parse_mac, read_text,
 };
 
 const LEASES: &str = "dhcpd.leases";
@@ -32,7 +32,7 @@ impl Server for Dhcpd {
     fn limits(&self) -> Limits {
         // It walks a list of the free leases at each DISCOVER: 524,000 of
         // them take 18 ms.
-        Limits { pool: 4_094, min_lease: 1, keeps_hostname: true, keeps_client_id: true }
+        Limits { pool: 4_094, min_lease: 1, keeps_client_id: true }
     }
 
     fn render(&self, config: &ServerConfig, dir: &Path) -> Rendered {
@@ -175,7 +175,8 @@ impl Entry {
             "ends" => self.ends = parse_time(value)?,
             "binding" => self.state = value.strip_prefix("state ")?.to_owned(),
             "hardware" => self.mac = parse_mac(value.strip_prefix("ethernet ")?)?,
-            "uid" => self.client_id = Some(parse_quoted(value)?),
+            "uid" if value.starts_with('"') => self.client_id = Some(parse_quoted(value)?),
+            "uid" => self.client_id = Some(parse_hex_bytes(value)?),
             "client-hostname" => {
                 self.hostname = Some(String::from_utf8_lossy(&parse_quoted(value)?).into_owned());
             }
@@ -259,5 +260,82 @@ fn parse_quoted(text: &str) -> Option<Vec<u8>> {
             }
             byte => bytes.push(byte),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From dhcpd 4.4.3-P1: bound, then released.
+    const SAMPLE: &str = include_str!("samples/dhcpd-released.leases");
+    const ENDS: u64 = 1_795_317_450;
+
+    #[test]
+    fn a_real_lease_file_is_read() {
+        let bound = SAMPLE.split("server-duid").next().unwrap();
+        let expected = ServerLease {
+            address: Ipv4Addr::new(10, 77, 1, 0),
+            mac: [2, 0, 0, 0, 0x0a, 0xff],
+            client_id: Some(vec![1, 2, 0, 0, 0, 0x0a, 0xff]),
+            hostname: Some("lab-client".to_owned()),
+            expires: Some(ENDS),
+            state: LeaseState::Active,
+        };
+        assert_eq!(parse_leases(bound, ENDS - 1).unwrap(), [expected]);
+        assert_eq!(parse_leases(bound, ENDS).unwrap()[0].state, LeaseState::Expired);
+        let released = parse_leases(SAMPLE, ENDS - 1).unwrap();
+        assert_eq!((released.len(), released[0].state), (1, LeaseState::Released));
+    }
+
+    fn entry(ends: &str, rest: &str) -> String {
+        format!("lease 10.0.0.1 {{\n  starts never;\n  ends {ends};\n  {rest}\n}}\n")
+    }
+
+    #[test]
+    fn an_expiry_is_told_from_a_release() {
+        let active = entry("epoch 100", "binding state active;");
+        let state = |text: &str| parse_leases(text, 500).unwrap()[0].state;
+        let run_out = entry("epoch 100", "binding state free;");
+        assert_eq!(state(&format!("{active}{run_out}")), LeaseState::Expired);
+        let given_back = entry("epoch 50", "binding state free;");
+        assert_eq!(state(&format!("{active}{given_back}")), LeaseState::Released);
+        assert_eq!(state(&entry("never", "binding state active;")), LeaseState::Active);
+        assert_eq!(state(&entry("never", "binding state abandoned;")), LeaseState::Declined);
+    }
+
+    #[test]
+    fn both_formats_of_time_are_read() {
+        assert_eq!(parse_time("2 2023/11/14 22:13:20"), Some(Some(1_700_000_000)));
+        assert_eq!(parse_time("4 2024/02/29 00:00:00"), Some(Some(1_709_164_800)));
+        assert_eq!(parse_time("4 1970/01/01 00:00:01"), Some(Some(1)));
+        assert_eq!(parse_time("epoch 1700000000"), Some(Some(1_700_000_000)));
+        assert_eq!(parse_time("never"), Some(None));
+        for bad in ["", "soon", "2 2023/13/14 22:13:20", "2 2023/11 22:13", "epoch x"] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_are_unescaped_whatever_they_hold() {
+        assert_eq!(parse_quoted(r#""\001a\"b;\\\377";"#).unwrap(), b"\x01a\"b;\\\xff");
+        for bad in [r#""open"#, "bare", r#""\777""#, ""] {
+            assert_eq!(parse_quoted(bad), None, "{bad}");
+        }
+        let name = entry("never", "binding state active;\n  client-hostname \"a;b\";");
+        assert_eq!(parse_leases(&name, 0).unwrap()[0].hostname.as_deref(), Some("a;b"));
+        let hex = entry("never", "binding state active;\n  uid ff:01;");
+        assert_eq!(parse_leases(&hex, 0).unwrap()[0].client_id.as_deref(), Some(&[255, 1][..]));
+    }
+
+    #[test]
+    fn an_entry_being_written_does_not_count_and_nonsense_is_an_error() {
+        let text = "lease 10.0.0.1 {\n  ends never;\n";
+        assert_eq!(parse_leases(text, 0).unwrap(), []);
+        for bad in ["lease 10.0.0 {\n", "lease 10.0.0.1 {\n ends soon;\n}\n"] {
+            assert!(parse_leases(bad, 0).is_err(), "{bad}");
+        }
+        let error = parse_leases(&entry("never", "binding state odd;"), 0).unwrap_err();
+        assert!(error.to_string().contains("binding state"), "{error}");
     }
 }

@@ -29,7 +29,7 @@ impl Server for Dnsmasq {
 
     fn limits(&self) -> Limits {
         // The file is rewritten as a whole, so 60,000 is for the bench profile.
-        Limits { pool: 60_000, min_lease: 120, keeps_hostname: true, keeps_client_id: true }
+        Limits { pool: 60_000, min_lease: 120, keeps_client_id: true }
     }
 
     fn render(&self, config: &ServerConfig, dir: &Path) -> Rendered {
@@ -156,4 +156,46 @@ fn lease(
             _ => LeaseState::Active,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// From dnsmasq 2.90, after one client.
+    const SAMPLE: &str = include_str!("samples/dnsmasq.leases");
+    const ENDS: u64 = 1_795_317_557;
+
+    #[test]
+    fn a_real_lease_file_is_read() {
+        let expected = ServerLease {
+            address: Ipv4Addr::new(10, 77, 42, 211),
+            mac: [2, 0, 0, 0, 0x0a, 0xff],
+            client_id: Some(vec![1, 2, 0, 0, 0, 0x0a, 0xff]),
+            hostname: Some("lab-client".to_owned()),
+            expires: Some(ENDS),
+            state: LeaseState::Active,
+        };
+        assert_eq!(parse_leases(SAMPLE, ENDS - 1).unwrap(), [expected]);
+        assert_eq!(parse_leases(SAMPLE, ENDS).unwrap()[0].state, LeaseState::Expired);
+    }
+
+    #[test]
+    fn unknown_values_and_endless_leases_are_read() {
+        let text = "0 02:00:00:00:00:01 10.0.0.1 * *\nduid 00:01\n1 2 ::1 * *\n";
+        let leases = parse_leases(text, 5).unwrap();
+        assert_eq!(leases.len(), 1);
+        assert_eq!((&leases[0].client_id, &leases[0].hostname), (&None, &None));
+        assert_eq!((leases[0].expires, leases[0].state), (None, LeaseState::Active));
+    }
+
+    #[test]
+    fn a_torn_line_is_an_error_that_shows_it() {
+        let text = "0 02:00:00:00:00:01 10.0.0.1 * *\n0 02:00:00:00:00:02 10.0.0";
+        let error = parse_leases(text, 0).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("10.0.0\""), "{error}");
+        assert!(parse_leases("0 02:00:00:00:00 10.0.0.1 * *", 0).is_err());
+    }
 }

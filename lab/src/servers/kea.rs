@@ -30,7 +30,7 @@ impl Server for Kea {
     }
 
     fn limits(&self) -> Limits {
-        Limits { pool: 1_000_000, min_lease: 1, keeps_hostname: true, keeps_client_id: true }
+        Limits { pool: 1_000_000, min_lease: 1, keeps_client_id: true }
     }
 
     fn render(&self, config: &ServerConfig, dir: &Path) -> Rendered {
@@ -237,4 +237,68 @@ fn unescape(text: &str) -> String {
         }
     }
     plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// From Kea 2.2.0: bound, bound again, released.
+    const SAMPLE: &str = include_str!("samples/kea-released.csv");
+    const ENDS: u64 = 1_795_317_450;
+
+    #[test]
+    fn a_real_lease_file_is_read() {
+        let before_release = SAMPLE.trim_end().rsplit_once('\n').unwrap().0;
+        let bound = ServerLease {
+            address: Ipv4Addr::new(10, 77, 1, 0),
+            mac: [2, 0, 0, 0, 0x0a, 0xff],
+            client_id: Some(vec![1, 2, 0, 0, 0, 0x0a, 0xff]),
+            hostname: Some("lab-client".to_owned()),
+            expires: Some(ENDS),
+            state: LeaseState::Active,
+        };
+        assert_eq!(parse_leases(&[before_release], ENDS - 1).unwrap(), [bound]);
+        assert_eq!(parse_leases(&[before_release], ENDS).unwrap()[0].state, LeaseState::Expired);
+        let released = parse_leases(&[SAMPLE], ENDS - 1).unwrap();
+        assert_eq!(released.len(), 1);
+        assert_eq!(released[0].state, LeaseState::Released);
+    }
+
+    #[test]
+    fn later_files_win_and_states_are_known() {
+        let head = SAMPLE.lines().next().unwrap();
+        let old = format!("{head}\n10.0.0.1,02:00:00:00:00:01,,60,100,1,0,0,old,0,\n");
+        let new = format!(
+            "{head}\n10.0.0.1,02:00:00:00:00:02,,60,100,1,0,0,a&#x2cb,0,\n\
+             10.0.0.2,,,86400,100,1,0,0,,1,\n\
+             10.0.0.3,02:00:00:00:00:03,,60,100,1,0,0,,2,\n\
+             10.0.0.4,02:00:00:00:00:04,,4294967295,4294967396,1,0,0,,0,\n"
+        );
+        let leases = parse_leases(&[&old, "", &new], 50).unwrap();
+        let states: Vec<_> = leases.iter().map(|lease| lease.state).collect();
+        use LeaseState::{Active, Declined, Expired};
+        assert_eq!(states, [Active, Declined, Expired, Active]);
+        assert_eq!((leases[0].mac[5], leases[0].hostname.as_deref()), (2, Some("a,b")));
+        assert_eq!((leases[3].expires, leases[1].mac), (None, [0; 6]));
+    }
+
+    #[test]
+    fn columns_are_found_by_name_and_nonsense_is_an_error() {
+        let text = "state,hostname,expire,valid_lifetime,client_id,hwaddr,address,pool_id\n\
+                    0,h,100,60,ff:01,02:00:00:00:00:01,10.0.0.1,0\n";
+        let leases = parse_leases(&[text], 50).unwrap();
+        assert_eq!(leases[0].client_id.as_deref(), Some(&[255, 1][..]));
+        assert!(parse_leases(&["address,hwaddr\n"], 0).is_err());
+        let torn = format!("{}10.0.0.1,02:00", SAMPLE);
+        assert!(parse_leases(&[&torn], 0).unwrap_err().to_string().contains("line 5"));
+        assert_eq!(unescape("&#x26;&#xzz&#x2"), "&;&#xzz&#x2");
+    }
+
+    #[test]
+    fn the_configuration_is_quoted() {
+        assert_eq!(quote(r#"a"b\c"#), r#""a\"b\\c""#);
+    }
 }

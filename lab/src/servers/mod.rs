@@ -113,8 +113,6 @@ pub struct Limits {
     pub pool: u32,
     /// The shortest lease it gives, in seconds.
     pub min_lease: u32,
-    /// Whether its table keeps the client's host name.
-    pub keeps_hostname: bool,
     /// Whether its table keeps the client identifier.
     pub keeps_client_id: bool,
 }

@@ -40,14 +40,16 @@ impl Server for Udhcpd {
 
     fn limits(&self) -> Limits {
         // It walks its whole table at each packet.
-        Limits { pool: 4_000, min_lease: 1, keeps_hostname: true, keeps_client_id: false }
+        Limits { pool: 4_000, min_lease: 1, keeps_client_id: false }
     }
 
     fn render(&self, config: &ServerConfig, dir: &Path) -> Rendered {
         let (file, leases) = (dir.join("udhcpd.conf"), dir.join(LEASES));
         Rendered {
-            // -a 1: otherwise each OFFER waits 2 s for ARP.
-            args: vec!["-f".into(), "-a".into(), "1".into(), file.display().to_string()],
+            // -a 0: no ARP before an OFFER. Otherwise each waits 2 s for an
+            // answer; with -a 1 it still opens and closes a packet socket,
+            // which costs 13 ms (the kernel waits for its readers): 75/s.
+            args: vec!["-f".into(), "-a".into(), "0".into(), file.display().to_string()],
             files: vec![(file, text(config, dir))],
             touch: vec![leases],
             env: Vec::new(),
@@ -178,5 +180,49 @@ fn lease(record: &[u8; RECORD], written: u64, now: u64) -> ServerLease {
             _ if left == 0 || expires <= now => LeaseState::Expired,
             _ => LeaseState::Active,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From BusyBox 1.35.0, with a lease of 12 s, and after its release.
+    const SAMPLE: &[u8] = include_bytes!("samples/udhcpd.leases");
+    const RELEASED: &[u8] = include_bytes!("samples/udhcpd-released.leases");
+    const WRITTEN: u64 = 1_795_317_438;
+
+    #[test]
+    fn a_real_lease_file_is_read() {
+        let expected = ServerLease {
+            address: Ipv4Addr::new(10, 77, 16, 63),
+            mac: [2, 0, 0, 0, 0x0a, 0xff],
+            client_id: None,
+            hostname: Some("lab-client".to_owned()),
+            expires: Some(WRITTEN + 12),
+            state: LeaseState::Active,
+        };
+        assert_eq!(parse_leases(SAMPLE, WRITTEN).unwrap(), [expected]);
+        assert_eq!(parse_leases(SAMPLE, WRITTEN + 12).unwrap()[0].state, LeaseState::Expired);
+        assert_eq!(parse_leases(RELEASED, WRITTEN).unwrap()[0].state, LeaseState::Expired);
+    }
+
+    #[test]
+    fn a_declined_address_belongs_to_nobody() {
+        let mut bytes = SAMPLE.to_vec();
+        bytes[16..42].fill(0);
+        let leases = parse_leases(&bytes, WRITTEN).unwrap();
+        assert_eq!((leases[0].state, &leases[0].hostname), (LeaseState::Declined, &None));
+    }
+
+    #[test]
+    fn a_name_of_full_length_is_whole_and_a_short_file_an_error() {
+        let mut bytes = SAMPLE.to_vec();
+        bytes[22..42].fill(b'x');
+        let leases = parse_leases(&bytes, WRITTEN).unwrap();
+        assert_eq!(leases[0].hostname.as_ref().map(String::len), Some(20));
+        assert_eq!(parse_leases(&[], 0).unwrap(), []);
+        assert!(parse_leases(&bytes[..5], 0).is_err());
+        assert!(parse_leases(&bytes[..43], 0).unwrap_err().to_string().contains("whole record"));
     }
 }

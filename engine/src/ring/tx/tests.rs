@@ -70,6 +70,7 @@ impl Kernel for Scripted {
                 break;
             }
             let len = get_u32(cell, shape.len_at) as usize;
+            assert!(shape.zero_at.is_none_or(|at| get_u32(cell, at) == 0), "V3 wants a 0 here");
             self.sent.push(cell[shape.frame_at()..][..len].to_vec());
             let after = if self.slow { libc::TP_STATUS_SENDING } else { 0 };
             put_u32(cell, shape.status_at, after);
@@ -100,7 +101,10 @@ fn senders() -> Vec<(Transmitter, Scripted)> {
     let ring = |shape: SlotShape| {
         let (direction, status_at) = (Direction::Transmit, shape.status_at);
         let layout = Layout { direction, count: TX_SLOTS, stride: 1024, status_at };
-        let cells = Cells::anonymous(layout);
+        let mut cells = Cells::anonymous(layout);
+        if let Some(at) = shape.zero_at {
+            (0..TX_SLOTS).for_each(|cell| put_u32(cells.as_kernel(cell), at, 48));
+        }
         let sender = Transmitter::Ring(RingSender::new(cells, shape, SLOT_LEN, MTU));
         (sender, Scripted { shape: Some(shape), ..Scripted::default() })
     };

@@ -32,6 +32,7 @@ fn arp_with(at: usize, value: u8) -> Vec<u8> {
     arp_frame(&payload)
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn refused_frames() -> Vec<(Discard, &'static str, Vec<u8>)> {
     use Discard as D;
     let whole = Raw::new(offer()).build();
@@ -204,8 +205,10 @@ fn oddities_are_accepted_and_told() {
         packet.oddities.iter().collect()
     };
     assert_eq!(oddities(&Raw::new(offer()).build()), []);
-    let options = udp_bytes(|raw| raw.ip_options = vec![1; 40]);
-    assert_eq!(oddities(&options), [Oddity::IpOptions]);
+    for len in [4, 40] {
+        let options = udp_bytes(|raw| raw.ip_options = vec![1; len]);
+        assert_eq!(oddities(&options), [Oddity::IpOptions]);
+    }
     let unsummed = udp_bytes(|raw| raw.udp_checksum = Some(0));
     assert_eq!(oddities(&unsummed), [Oddity::ChecksumAbsent]);
     assert_eq!(oddities(&udp_bytes(|raw| raw.ports.0 = 1067)), [Oddity::SourcePort]);

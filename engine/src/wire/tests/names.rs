@@ -180,15 +180,16 @@ fn domain_lists_are_followed_backwards_only() {
     assert_eq!(domain_list(&[0]).unwrap(), ["."]);
     assert_eq!(domain_list(b"\x01a\x00\xc0\x00\xc0\x03").unwrap(), ["a", "a", "a"]);
     let bad: &[&[u8]] = &[
-        b"\xc0\x00",          // itself
-        b"\x01a\xc0\x00",     // its own name, for ever
-        b"\x01a\xc0\x02",     // itself, behind a label
-        b"\xc0\x02\x01a\x00", // forwards
-        b"\x01a\x00\xc0",     // a cut pointer
-        b"\x01a",             // no end
-        b"\x05ab",            // a cut label
-        b"\x41a\x00",         // label type 01
-        b"\x81a\x00",         // label type 10
+        b"\xc0\x00",                       // itself
+        b"\x01a\xc0\x00",                  // its own name, for ever
+        b"\x01a\xc0\x02",                  // itself, behind a label
+        b"\x02\x06b\x00\x01a\xc0\x01\x00", // backwards, but on into its own name
+        b"\xc0\x02\x01a\x00",              // forwards
+        b"\x01a\x00\xc0",                  // a cut pointer
+        b"\x01a",                          // no end
+        b"\x05ab",                         // a cut label
+        b"\x41a\x00",                      // label type 01
+        b"\x81a\x00",                      // label type 10
     ];
     for value in bad {
         assert_eq!(domain_list(value), Err(Malformed), "{value:?}");

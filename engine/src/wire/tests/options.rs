@@ -74,6 +74,8 @@ fn a_zero_length_option_is_present_and_empty() {
     assert!(parsed.has_client_id);
     assert_eq!(OptionSet::from_options(&parsed.options).get(80), Some(&[][..]));
     // A zero-length piece beside a whole one changes nothing.
+    let message = bootp_fields(&[53, 1, 2, 52, 0, 52, 1, 1, 52, 0, 255], &[51, 4, 0, 0, 0, 9], &[]);
+    assert_eq!(dhcp::parse(&message).unwrap().lease_time, Some(9));
     let message = bootp(&[53, 1, 2, 51, 0, 51, 4, 0, 0, 0, 9, 255]);
     assert_eq!(dhcp::parse(&message).unwrap().lease_time, Some(9));
 }
