@@ -22,7 +22,7 @@ fn story(server: &'static dyn Server) {
         return;
     }
     let wire = Wire::new().unwrap();
-    let config = ServerConfig::proof(&wire.spec).pool_of(LEASES + 50).times(600, 300, 500);
+    let config = ServerConfig::proof(&wire.spec).pool_of(4 * LEASES).times(600, 300, 500);
     let mut running = lessee_lab::servers::start(server, &wire.server, config.clone()).unwrap();
     let mut engine = LabEngine::start(&wire.client, "c0");
     let profile = Arc::new(Profile::default());
@@ -31,7 +31,12 @@ fn story(server: &'static dyn Server) {
         acquire.hostname = Some(format!("host-{index}").into());
         engine.acquire(acquire);
     }
+    let began = std::time::Instant::now();
     engine.wait_bound(Duration::from_secs(60));
+    eprintln!("{}: bound in {:?}: {}", server.name(), began.elapsed(), engine.summary());
+    let view = engine.port();
+    let l = view.latencies.unwrap();
+    eprintln!("window {:?} offer p50 {} max {} ack p50 {} max {}", view.window, l.discover_offer.value_at_quantile(0.5), l.discover_offer.max(), l.request_ack.value_at_quantile(0.5), l.request_ack.max());
 
     check_table(&engine, &mut running, server);
     check_options(&engine, &config);

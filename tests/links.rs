@@ -261,7 +261,7 @@ fn a_panic_inside_goes_on_outside() {
 }
 
 #[test]
-fn a_program_dies_with_its_namespace() {
+fn a_program_dies_with_its_handle() {
     if cannot() {
         return;
     }
@@ -276,10 +276,11 @@ fn a_program_dies_with_its_namespace() {
     assert!(!std::path::Path::new(&proc_dir).exists());
 }
 
-/// Not a story: the run that the next story kills.
-#[test]
-#[ignore = "started by a_killed_run_leaves_no_process"]
-fn a_run_to_be_killed() {
+/// Set in the run that is to be killed.
+const TO_BE_KILLED: &str = "LESSEE_RUN_TO_BE_KILLED";
+
+/// A run with a program in a namespace; it says which, and waits.
+fn run_to_be_killed() {
     let netns = Netns::new().unwrap();
     let sleeper = netns.spawn("sleep", |command| {
         command.arg("1000");
@@ -295,8 +296,12 @@ fn a_killed_run_leaves_no_process() {
     if cannot() {
         return;
     }
+    if std::env::var_os(TO_BE_KILLED).is_some() {
+        return run_to_be_killed();
+    }
     let mut run = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_run_to_be_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "a_killed_run_leaves_no_process", "--nocapture"])
+        .env(TO_BE_KILLED, "1")
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::piped())
         .spawn()

@@ -77,7 +77,7 @@ impl Udhcpc {
                 Err(_) => std::thread::sleep(Duration::from_millis(10)),
             }
             let ended = self.process.try_wait().unwrap();
-            assert!(!ended.is_some_and(|status| !status.success()), "udhcpc: {ended:?}");
+            assert!(ended.is_none_or(|status| status.success()), "udhcpc: {ended:?}");
             assert!(began.elapsed() < Duration::from_secs(20), "udhcpc got no lease");
         };
         told.lines()
@@ -113,7 +113,8 @@ fn gives_a_lease_and_says_so(server: &'static dyn Server) {
     // The server's table.
     let leases = running.leases().unwrap();
     eprintln!("{}: {leases:?}", server.name());
-    let [lease] = leases.as_slice() else { panic!("{leases:?}") };
+    assert_eq!(leases.len(), 1, "{leases:?}");
+    let lease = &leases[0];
     assert_eq!(lease.address.to_string(), told["ip"]);
     assert_eq!((lease.mac, lease.state), (MAC, LeaseState::Active));
     assert_eq!(lease.hostname.as_deref(), Some("lab-client"));

@@ -1,2 +1,7 @@
-//! To be written.
-fn main() {}
+//! The `lessee` command. All of it is in the library, where tests can reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lessee::main()
+}

@@ -28,11 +28,9 @@ impl Answers {
         room
     }
 
-    /// The oldest answer, taken out.
-    pub fn pop(&mut self) -> Option<Transmit<'static>> {
-        let (arp, vlans) = self.waiting.pop_front()?;
-        let link = Link { destination: arp.target_mac, source: arp.sender_mac, vlans };
-        Some(Transmit { link, body: TransmitBody::Arp(arp) })
+    /// The oldest answer, taken out, and the tags to send it with.
+    pub fn pop(&mut self) -> Option<(Arp, VlanStack)> {
+        self.waiting.pop_front()
     }
 
     /// True with none waiting.
@@ -40,6 +38,13 @@ impl Answers {
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
+}
+
+/// The packet for an answer.
+#[must_use]
+pub const fn transmit(arp: Arp, vlans: VlanStack) -> Transmit<'static> {
+    let link = Link { destination: arp.target_mac, source: arp.sender_mac, vlans };
+    Transmit { link, body: TransmitBody::Arp(arp) }
 }
 
 /// True if a request deserves an answer from the address that it asks for: a probe of RFC 5227
@@ -51,3 +56,6 @@ pub fn deserves_answer(arp: &Arp) -> bool {
         && !arp.sender_mac.is_multicast()
         && arp.sender_mac != Mac::ZERO
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,10 +18,20 @@ const WINDOW_MOST: f64 = 128.0;
 pub const SLOW: Duration = Duration::from_millis(1000);
 /// The window is cut at most once in this time, so that one burst of losses counts once.
 const CUT_PAUSE: Duration = Duration::from_millis(500);
-/// Renewals and releases a second where neither the user nor experience says more.
-const OTHERS_LEAST: f64 = 500.0;
+/// Renewals and releases a second until the server has shown how fast it is.
+const OTHERS_FIRST: f64 = 500.0;
+/// The fewest a second that experience leads to: a server that binds slowly, because it looks for
+/// conflicts or writes files, still takes messages that need neither.
+const OTHERS_LEAST: f64 = 200.0;
+/// The share of the server's binding speed at which releases are sent: nobody answers a RELEASE, so
+/// one that is lost in a full socket buffer stays lost.
+const OTHERS_SHARE: f64 = 0.8;
+/// How much a new measurement of the server's speed counts.
+const NEW_SHARE: f64 = 0.25;
 /// Frames that may go out at once after a pause.
 const BURST: f64 = 32.0;
+/// A token, less what floating point may lose while it trickles in.
+const WHOLE: f64 = 1.0 - 1e-6;
 /// Length of the intervals over which the server's speed is measured.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -44,8 +54,8 @@ pub struct Pacing {
     pub window: Window,
     /// New exchanges (first DISCOVERs) a second; `None`: as fast as the window allows.
     pub starts_per_second: Option<u32>,
-    /// Renewals, rebinds and releases a second. `None`: as many as the server has bound a second
-    /// at its best, and at least 500.
+    /// Renewals, rebinds and releases a second. `None`: 500, or, once the server was seen busy, 0.8
+    /// times the leases that it bound a second, and at least 200.
     pub others_per_second: Option<u32>,
 }
 
@@ -63,13 +73,15 @@ pub struct Pacer {
     others_fixed: bool,
     sample_from: Instant,
     sampled: u32,
+    /// Leases a second that the server binds when it is busy; 0: not known.
+    speed: f64,
 }
 
 impl Pacer {
     /// A pacer that has seen nothing yet.
     #[must_use]
     pub fn new(pacing: Pacing, now: Instant) -> Self {
-        let others = pacing.others_per_second.map_or(OTHERS_LEAST, f64::from);
+        let others = pacing.others_per_second.map_or(OTHERS_FIRST, f64::from);
         Self {
             window: pacing.window,
             size: WINDOW_FIRST,
@@ -82,6 +94,7 @@ impl Pacer {
             others_fixed: pacing.others_per_second.is_some(),
             sample_from: now,
             sampled: 0,
+            speed: 0.0,
         }
     }
 
@@ -155,8 +168,8 @@ impl Pacer {
     /// have anything waiting.
     #[must_use]
     pub fn next(&self, starts: bool, others: bool) -> Option<Instant> {
-        let start = self.starts.as_ref().filter(|_| starts).map(Bucket::next);
-        let other = others.then(|| self.others.next());
+        let start = self.starts.as_ref().filter(|_| starts).and_then(Bucket::next);
+        let other = if others { self.others.next() } else { None };
         match (start, other) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -170,10 +183,14 @@ impl Pacer {
         if passed < SAMPLE {
             return;
         }
-        // A long interval was an idle one: it says nothing about the server.
-        if passed < SAMPLE * 5 && !self.others_fixed {
+        // A long interval, or one that ends with a window half empty, was an idle one: it says
+        // nothing about the server.
+        let busy = self.window().is_none_or(|size| self.in_flight * 2 >= size);
+        if busy && passed < SAMPLE * 5 && !self.others_fixed {
             let rate = f64::from(self.sampled) / passed.as_secs_f64();
-            self.others.rate = self.others.rate.max(rate);
+            let share = if self.speed == 0.0 { 1.0 } else { NEW_SHARE };
+            self.speed += (rate - self.speed) * share;
+            self.others.rate = (self.speed * OTHERS_SHARE).max(OTHERS_LEAST);
         }
         (self.sample_from, self.sampled) = (now, 0);
     }
@@ -198,16 +215,21 @@ impl Bucket {
         let gained = now.since(self.filled).as_secs_f64() * self.rate;
         self.tokens = (self.tokens + gained).min(self.most);
         self.filled = self.filled.max(now);
-        self.tokens >= 1.0
+        self.tokens >= WHOLE
     }
 
     fn take(&mut self) {
         self.tokens -= 1.0;
     }
 
-    fn next(&self) -> Instant {
-        let missing = (1.0 - self.tokens).max(0.0) / self.rate;
-        self.filled + Duration::try_from_secs_f64(missing).unwrap_or(Duration::MAX)
+    /// When there is a token; `None`: there is one.
+    fn next(&self) -> Option<Instant> {
+        if self.tokens >= WHOLE {
+            return None;
+        }
+        let missing = Duration::try_from_secs_f64((1.0 - self.tokens) / self.rate);
+        // At least a nanosecond on: a caller that sleeps until then must find time has passed.
+        Some(self.filled + missing.unwrap_or(Duration::MAX).max(Duration::from_nanos(1)))
     }
 }
 

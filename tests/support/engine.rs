@@ -223,7 +223,9 @@ impl LabEngine {
         held.last = Some(notice);
     }
 
-    fn summary(&self) -> String {
+    /// Leases and counters in a line.
+    #[must_use]
+    pub fn summary(&self) -> String {
         let counters = self.port().counters;
         let counters: Vec<String> = counters
             .iter()

@@ -24,10 +24,14 @@ use std::net::Ipv4Addr;
 /// OFFERs and link faults that may wait for a reader; further ones are counted and dropped.
 const NOTES_WAITING: usize = 1024;
 
+/// Places in a ready queue that leases which are gone may always hold.
+const READY_SLACK: usize = 64;
+
 /// What a turn leaves behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// When the next turn has something to do; `None`: when a frame or a command comes.
+    /// When the next turn has something to do; `None`: when a frame or a command comes. A device
+    /// without a free slot does not count: its owner knows when it may have one.
     pub next: Option<Instant>,
     /// There is more to do right now: a bound was reached.
     pub more: bool,
@@ -229,6 +233,7 @@ impl Client {
         let Some(entry) = self.table.entry_mut(slot) else { return };
         let Some(machine) = &entry.machine else { return };
         let port = &mut self.ports[usize::from(entry.port.0)];
+        let mut ready = None;
         let held = machine.state().terms().map(|terms| terms.address);
         if entry.in_flight && !is_acquiring(machine.state()) {
             entry.in_flight = false;
@@ -238,16 +243,30 @@ impl Client {
             && let Some(due) = machine.due(now)
         {
             entry.queued = true;
-            port.ready[class(machine, due) as usize].push_back(slot);
+            ready = Some(class(machine, due));
         }
         self.wheel.set(slot, machine.poll_timeout(now));
         if machine.has_news() && !entry.reported {
             entry.reported = true;
             self.news.push_back(slot);
         }
+        let (id, domain) = (entry.port, machine.vlans().domain());
         if before != held {
-            let (id, domain) = (entry.port, machine.vlans().domain());
             self.moved(slot, id, domain, before, held);
+        }
+        if let (Some(class), Some(lease)) = (ready, self.table.id(slot)) {
+            self.enqueue(id, class, lease);
+        }
+    }
+
+    /// Puts a lease in a ready queue. Each lease is there at most once, but those that are gone stay
+    /// until they are met or, as here, outnumber the living: the queue is bounded by the leases.
+    fn enqueue(&mut self, id: PortId, class: Class, lease: LeaseId) {
+        let port = &mut self.ports[usize::from(id.0)];
+        let queue = &mut port.ready[class as usize];
+        queue.push_back(lease);
+        if queue.len() > 2 * port.leases as usize + READY_SLACK {
+            queue.retain(|lease| self.table.get(*lease).is_some());
         }
     }
 

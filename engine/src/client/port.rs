@@ -4,7 +4,7 @@ use super::ArpAnswers;
 use crate::command::PortView;
 use crate::counters::{Counters, Latencies};
 use crate::device::DeviceStatistics;
-use crate::lease::PortId;
+use crate::lease::{LeaseId, PortId};
 use crate::pace::{Class, Pacer, Pacing};
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -46,7 +46,7 @@ pub(super) struct Port {
     pub(super) spec: PortSpec,
     pub(super) pacer: Pacer,
     /// Leases with something to send, by class; each lease in at most one.
-    pub(super) ready: [VecDeque<u32>; Class::ALL.len()],
+    pub(super) ready: [VecDeque<LeaseId>; Class::ALL.len()],
     pub(super) answers: ArpAnswers,
     pub(super) counters: Counters,
     pub(super) latencies: Option<Box<Latencies>>,

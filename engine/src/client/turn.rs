@@ -1,14 +1,16 @@
 //! One bounded pass: receive, expire, send.
 
 use super::{Client, Turn, class, offer};
-use crate::arp::deserves_answer;
+use crate::arp::{deserves_answer, transmit};
 use crate::command::Event;
 use crate::counters::{Counters, record};
 use crate::device::{Device, Frame};
-use crate::lease::{Due, Ignored, Machine, Outcome, PortId, Reply, State};
+use crate::lease::{Due, Ignored, Machine, Outcome, PortId, Reply};
 use crate::pace::Class;
 use crate::time::Instant;
 use crate::wire::arp::Arp;
+use crate::wire::ethernet::Mac;
+use crate::wire::vlan::VlanStack;
 use crate::wire::{Body, Link, emit, parse};
 
 /// Frames taken from a port before the clock is read again.
@@ -29,8 +31,12 @@ impl Client {
         more |= self.expire(now);
         let mut next = None;
         for (index, device) in devices.iter_mut().enumerate().take(self.ports.len()) {
-            more |= self.transmit(index, device, now);
-            next = earlier(next, self.wake(index));
+            match self.transmit(index, device, now) {
+                Sent::All => next = earlier(next, self.wake(index)),
+                Sent::Bound => more = true,
+                // Whoever owns the device knows when it has room again.
+                Sent::DeviceFull => {}
+            }
         }
         Turn { next: earlier(next, self.wheel.next()), more }
     }
@@ -80,7 +86,7 @@ impl Client {
             if !port.answers.push(arp, machine.mac(), machine.vlans()) {
                 port.counters.arp_answers_dropped += 1;
             }
-        } else if link.destination != crate::wire::ethernet::Mac::BROADCAST {
+        } else if link.destination != Mac::BROADCAST {
             self.change(slot, now, |machine| {
                 if arp.target_mac == machine.mac() {
                     machine.handle_arp(arp, now);
@@ -133,11 +139,22 @@ impl Client {
                     record(&mut latencies.renew, after);
                 }
             }
-            Outcome::Refused => port.counters.naks += 1,
+            Outcome::Refused => {
+                port.counters.naks += 1;
+                // Under load some servers (dnsmasq 2.89) offer one address to several clients at
+                // once and refuse all but the first: fewer at a time get on faster.
+                port.pacer.congested(now);
+            }
         }
     }
 
     fn probed(&mut self, id: PortId, slot: u32, reply: &Reply<'_>, now: Instant) {
+        // It has its answer: the pacer need not wait for more.
+        if let Some(entry) = self.table.entry_mut(slot)
+            && std::mem::take(&mut entry.in_flight)
+        {
+            self.ports[usize::from(id.0)].pacer.left();
+        }
         let Some(lease) = self.table.id(slot) else { return };
         let Some(machine) = self.table.get(lease) else { return };
         let offer = offer(lease, machine, reply, now);
@@ -177,8 +194,8 @@ impl Client {
         }
     }
 
-    /// Sends what waits, in the order of the classes; true if the bound was reached.
-    fn transmit<D: Device>(&mut self, index: usize, device: &mut D, now: Instant) -> bool {
+    /// Sends what waits, in the order of the classes.
+    fn transmit<D: Device>(&mut self, index: usize, device: &mut D, now: Instant) -> Sent {
         let mut sent = 0;
         let mut room = true;
         while room && sent < SENT_A_TURN && !self.ports[index].answers.is_empty() {
@@ -196,7 +213,11 @@ impl Client {
         let counters = &mut self.ports[index].counters;
         counters.frames_sent += u64::from(flushed.sent);
         counters.frames_failed += u64::from(flushed.failed);
-        sent == SENT_A_TURN
+        match room {
+            false => Sent::DeviceFull,
+            true if sent == SENT_A_TURN => Sent::Bound,
+            true => Sent::All,
+        }
     }
 
     fn may_send(&mut self, index: usize, class: Class, now: Instant) -> bool {
@@ -210,9 +231,14 @@ impl Client {
     }
 
     fn send_answer<D: Device>(&mut self, index: usize, device: &mut D) -> bool {
-        let port = &mut self.ports[index];
         let Some(slot) = device.acquire() else { return false };
-        let Some(answer) = port.answers.pop() else { return false };
+        let Some((arp, vlans)) = self.ports[index].answers.pop() else { return false };
+        // Since the question was asked the address may have been given up.
+        if !self.holds(PortId(index as u16), vlans, &arp) {
+            return true;
+        }
+        let port = &mut self.ports[index];
+        let answer = transmit(arp, vlans);
         match emit(&answer, slot) {
             Ok(len) => {
                 device.commit(len);
@@ -221,6 +247,13 @@ impl Client {
             Err(_) => port.counters.frames_too_long += 1,
         }
         true
+    }
+
+    /// True if the sender of an ARP answer is the lease that holds the address.
+    fn holds(&self, id: PortId, vlans: VlanStack, arp: &Arp) -> bool {
+        let slot = self.holders.get(&(id, vlans.domain(), arp.sender_ip));
+        let machine = slot.and_then(|slot| self.table.entry(*slot)?.machine.as_ref());
+        machine.is_some_and(|machine| machine.mac() == arp.sender_mac)
     }
 
     /// Sends for the lease at the head of a ready queue. False: the device has no slot.
@@ -233,9 +266,13 @@ impl Client {
     ) -> bool {
         // The slot first: a full ring must leave the machine as it was.
         let Some(frame) = device.acquire() else { return false };
-        let Some(slot) = self.ports[index].ready[wanted as usize].pop_front() else {
+        let Some(lease) = self.ports[index].ready[wanted as usize].pop_front() else {
             return false;
         };
+        if self.table.get(lease).is_none() {
+            return true;
+        }
+        let slot = lease.slot;
         if let Some(entry) = self.table.entry_mut(slot) {
             entry.queued = false;
         }
@@ -281,6 +318,16 @@ impl Client {
     }
 }
 
+/// How far a port got with what waits on it.
+enum Sent {
+    /// All that pacing allows.
+    All,
+    /// As much as a turn may.
+    Bound,
+    /// Until the device had no slot left.
+    DeviceFull,
+}
+
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -301,11 +348,5 @@ fn count_sent(counters: &mut Counters, due: Due, again: bool) {
 
 /// True if what is due has been sent before and not been answered.
 fn is_repetition(state: &State) -> bool {
-    match state {
-        State::Selecting { .. } => true,
-        State::Requesting { exchange, .. }
-        | State::Renewing { exchange, .. }
-        | State::Rebinding { exchange, .. } => exchange.sent > 0,
-        _ => false,
-    }
+    state.exchange().is_some_and(|exchange| exchange.sent > 0)
 }

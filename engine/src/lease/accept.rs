@@ -1,6 +1,6 @@
 //! Is this reply ours, and may its sender say so? One function decides, in every state.
 
-use super::machine::Identity;
+use super::identity::Identity;
 use super::state::State;
 use super::terms::{ClientIdentifier, Terms};
 use crate::time::Instant;
@@ -68,8 +68,10 @@ ignored! {
     BadAddress = "bad_address",
     /// The subnet mask has holes, or makes yiaddr the network's or broadcast address.
     BadMask = "bad_mask",
-    /// The frame's source is a group address.
+    /// The frame's source is a group address or zero.
     BadSource = "bad_source",
+    /// The lease that it extends, or the one that it grants, is over already.
+    TooLate = "too_late",
 }
 
 /// What an acceptable reply says.
@@ -77,7 +79,7 @@ ignored! {
 pub(super) enum Verdict {
     /// The server offers this address.
     Offer { address: Ipv4Addr, server_id: Ipv4Addr },
-    /// The server grants these terms; start and fuzz are still to be filled in.
+    /// The server grants these terms; the fuzz is still to be filled in.
     Ack(Terms),
     /// The server refuses.
     Nak,
@@ -89,6 +91,7 @@ pub(super) fn judge(
     identity: &Identity,
     xid: u32,
     reply: &Reply<'_>,
+    now: Instant,
 ) -> Result<Verdict, Ignored> {
     let message = &reply.datagram.message;
     is_ours(identity, xid, reply)?;
@@ -103,17 +106,30 @@ pub(super) fn judge(
         }
         (
             kind @ (MessageType::Ack | MessageType::Nak),
-            State::Requesting { .. } | State::Renewing { .. } | State::Rebinding { .. },
+            State::Requesting { exchange, .. }
+            | State::Renewing { exchange, .. }
+            | State::Rebinding { exchange, .. },
         ) => {
+            // The xid is still the last exchange's until a first REQUEST has been sent.
+            if exchange.sent == 0 {
+                return Err(Ignored::Unexpected);
+            }
             // RFC 2131 4.4.1, 4.4.5: the chosen server in REQUESTING, the leasing server in
             // RENEWING, any server in REBINDING.
             if expected(state).is_some_and(|expected| expected != server) {
                 return Err(Ignored::WrongServer);
             }
+            // RFC 2131 4.4.5: "If the lease expires before the client receives a DHCPACK, the
+            // client moves to INIT state".
+            if state.terms().is_some_and(|terms| is_over(terms, now)) {
+                return Err(Ignored::TooLate);
+            }
             if kind == MessageType::Nak {
                 return Ok(Verdict::Nak);
             }
-            terms(reply, server).map(Verdict::Ack)
+            // RFC 2131 4.4.1: the lease runs from when the REQUEST was sent.
+            let terms = Terms { start: exchange.first, ..terms(reply, server)? };
+            if is_over(&terms, now) { Err(Ignored::TooLate) } else { Ok(Verdict::Ack(terms)) }
         }
         (MessageType::Ack, State::Bound { .. }) => Err(Ignored::DuplicateAck),
         _ => Err(Ignored::Unexpected),
@@ -147,13 +163,13 @@ fn is_ours(identity: &Identity, xid: u32, reply: &Reply<'_>) -> Result<(), Ignor
 
 fn echoes(identity: &Identity, message: &Message<'_>) -> bool {
     let echoed = message.options.get(code::CLIENT_ID).unwrap_or_default();
-    match identity.extra.as_deref().map(|extra| &extra.client_id) {
-        None | Some(ClientIdentifier::Mac) => {
+    match identity.client_id() {
+        ClientIdentifier::Mac => {
             echoed.split_first() == Some((&1, identity.mac.0.as_slice()))
         }
-        Some(ClientIdentifier::Bytes(bytes)) => *echoed == **bytes,
+        ClientIdentifier::Bytes(bytes) => *echoed == **bytes,
         // We sent none, so there is none to be echoed.
-        Some(ClientIdentifier::None) => false,
+        ClientIdentifier::None => false,
     }
 }
 
@@ -170,6 +186,10 @@ fn expected(state: &State) -> Option<Ipv4Addr> {
         State::Renewing { terms, .. } => Some(terms.server_id),
         _ => None,
     }
+}
+
+fn is_over(terms: &Terms, now: Instant) -> bool {
+    terms.expiry().is_some_and(|end| end <= now)
 }
 
 /// An address that one host can have.
@@ -252,9 +272,14 @@ fn route_to(routes: &[u8], server: Ipv4Addr) -> Option<Ipv4Addr> {
         let mask = u32::MAX.checked_shl(32 - u32::from(len)).unwrap_or(0);
         let covers = (u32::from_be_bytes(network) ^ server.to_bits()) & mask == 0;
         if covers && best.is_none_or(|(longest, _)| len > longest) {
-            best = Some((len, Ipv4Addr::from(*router)));
+            // RFC 3442: a router of 0.0.0.0 puts the destination on the local link.
+            let router = Ipv4Addr::from(*router);
+            best = Some((len, if router.is_unspecified() { server } else { router }));
         }
         rest = after;
     }
     best.map(|(_, router)| router)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,11 @@
 //! counts as sent. After any call look at [`Machine::poll_timeout`] again, and call
 //! [`Machine::handle_timeout`] when that time has come. The state diagram is in [`super::state`].
 
-use super::accept::{self, Reply, Verdict};
+use super::accept::{self, Ignored, Reply, Verdict};
+use super::identity::Identity;
 use super::render;
-use super::state::{Exchange, Hop, State, Wait};
-use super::terms::{Acquire, ClientIdentifier, Kinds, Lost, Notice, Profile, Terms};
+use super::state::{Due, Exchange, Hop, State, Wait};
+use super::terms::{Acquire, BroadcastFlag, Kinds, Lost, Notice, Profile, Terms};
 use super::timing::nak_pause;
 use crate::random::Random;
 use crate::time::Instant;
@@ -20,8 +21,6 @@ use crate::wire::vlan::VlanStack;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub use super::accept::Ignored;
 
 /// ARP requests for a next hop before it is given up.
 const HOP_TRIES: u8 = 3;
@@ -60,40 +59,6 @@ pub enum Outcome {
     Refused,
 }
 
-/// What a call to [`Machine::poll_transmit`] is about to send, in the order of the RFC's table 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// DISCOVER, in INIT or SELECTING.
-    Discover,
-    /// REQUEST in REQUESTING.
-    Request,
-    /// REQUEST in RENEWING, to this MAC.
-    Renew(Mac),
-    /// ARP for the next hop of a REQUEST in RENEWING.
-    ResolveHop(Ipv4Addr),
-    /// REQUEST in REBINDING.
-    Rebind,
-    /// RELEASE.
-    Release,
-}
-
-/// Who the lease is: fixed for its life.
-#[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) profile: Arc<Profile>,
-    pub(super) mac: Mac,
-    pub(super) vlans: VlanStack,
-    /// What most leases have no need of.
-    pub(super) extra: Option<Box<Extra>>,
-}
-
-/// The parts of an identity that a bare lease does without.
-#[derive(Debug)]
-pub(super) struct Extra {
-    pub(super) client_id: ClientIdentifier,
-    pub(super) hostname: Option<Box<str>>,
-}
-
 /// One lease.
 #[derive(Debug)]
 pub struct Machine {
@@ -129,16 +94,7 @@ impl Machine {
     /// lease's MAC.
     #[must_use]
     pub fn new(acquire: Acquire, unicast_arrives: bool, seed: u32) -> Self {
-        let plain = acquire.client_id == ClientIdentifier::Mac && acquire.hostname.is_none();
-        let extra = (!plain)
-            .then(|| Box::new(Extra { client_id: acquire.client_id, hostname: acquire.hostname }));
         Self {
-            identity: Identity {
-                profile: acquire.profile,
-                mac: acquire.mac,
-                vlans: acquire.vlans,
-                extra,
-            },
             state: State::Init,
             xid: 0,
             random: Random::new(seed),
@@ -154,6 +110,7 @@ impl Machine {
                 reported: Ipv4Addr::UNSPECIFIED,
             },
             options: None,
+            identity: Identity::new(acquire),
         }
     }
 
@@ -204,13 +161,13 @@ impl Machine {
     /// # Errors
     /// Why it was ignored; nothing has then changed.
     pub fn handle_reply(&mut self, reply: &Reply<'_>, now: Instant) -> Result<Outcome, Ignored> {
-        let verdict = accept::judge(&self.state, &self.identity, self.xid, reply)?;
+        let verdict = accept::judge(&self.state, &self.identity, self.xid, reply, now)?;
         Ok(match (self.state, verdict) {
             (State::Selecting { exchange }, Verdict::Offer { address, server_id }) => {
                 self.chosen(exchange, address, server_id, now)
             }
             (State::Requesting { exchange, discovered, .. }, Verdict::Ack(terms)) => {
-                self.bound(terms, exchange.first, reply);
+                self.bound(terms, reply);
                 Outcome::Bound {
                     after: now.since(exchange.first),
                     in_all: now.since(discovered),
@@ -222,7 +179,7 @@ impl Machine {
                 | State::Rebinding { exchange, terms: old },
                 Verdict::Ack(terms),
             ) => {
-                self.renewed(&old, terms, exchange.first, reply);
+                self.renewed(&old, terms, reply);
                 Outcome::Renewed { after: now.since(exchange.first), sent: exchange.sent }
             }
             (_, Verdict::Nak) => {
@@ -241,7 +198,8 @@ impl Machine {
         };
         let answers = arp.operation == Operation::Reply
             && Some(arp.sender_ip) == terms.next_hop
-            && !arp.sender_mac.is_multicast();
+            && !arp.sender_mac.is_multicast()
+            && arp.sender_mac != Mac::ZERO;
         if answers && matches!(hop, Hop::Ask(1..)) {
             *hop = Hop::Known(arp.sender_mac);
             exchange.next = now;
@@ -250,12 +208,11 @@ impl Machine {
 
     /// Moves to the state that the passing of time demands.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let past = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         match self.state {
             State::Bound { terms }
             | State::Renewing { terms, .. }
             | State::Rebinding { terms, .. }
-                if past(terms.expiry()) =>
+                if past(terms.expiry(), now) =>
             {
                 // RFC 2131 4.4.5: at expiry the client MUST stop using the address and return to
                 // INIT. It may ask for the same address again (table 5).
@@ -263,16 +220,21 @@ impl Machine {
                 self.wanted = terms.address;
                 self.state = State::Init;
             }
-            State::Bound { terms } | State::Renewing { terms, .. } if past(terms.t2()) => {
+            State::Bound { terms } | State::Renewing { terms, .. } if past(terms.t2(), now) => {
                 self.state = State::Rebinding { terms, exchange: Exchange::due(now) };
             }
-            State::Bound { terms } if past(terms.t1()) => self.start_renewing(terms, now),
+            State::Bound { terms } if past(terms.t1(), now) => self.start_renewing(terms, now),
             State::Renewing { terms, mut exchange, hop: Hop::Ask(HOP_TRIES..) }
                 if exchange.next <= now =>
             {
-                // Nobody knows the way: wait for T2 and broadcast.
-                exchange.next = terms.t2().unwrap_or(exchange.next);
-                self.state = State::Renewing { terms, exchange, hop: Hop::Ask(HOP_TRIES) };
+                self.state = if let Some(t2) = terms.t2() {
+                    // Nobody knows the way: wait for T2 and broadcast.
+                    exchange.next = t2;
+                    State::Renewing { terms, exchange, hop: Hop::Ask(HOP_TRIES) }
+                } else {
+                    // An infinite lease was renewed by command, and needs no answer.
+                    State::Bound { terms }
+                };
             }
             State::Requesting { exchange, .. }
                 if exchange.next <= now && exchange.sent >= self.requests() =>
@@ -280,6 +242,8 @@ impl Machine {
                 // RFC 2131 4.4.1 with 3.1(5): no answer to the REQUEST; start again.
                 self.state = State::Init;
             }
+            // RFC 2131 4.4.5: an address is not used after its end, not even to give it back.
+            State::Releasing { terms } if past(terms.expiry(), now) => self.forget(),
             State::Waiting { until, .. } if until <= now => self.state = State::Init,
             _ => {}
         }
@@ -301,7 +265,8 @@ impl Machine {
             State::Renewing { terms, exchange, .. } => earlier(next(exchange), terms.t2()),
             State::Rebinding { terms, exchange } => earlier(next(exchange), terms.expiry()),
             State::Waiting { until, .. } => Some(*until),
-            State::Init | State::Releasing { .. } | State::Released => None,
+            State::Releasing { terms } => terms.expiry(),
+            State::Init | State::Released => None,
         }
     }
 
@@ -322,18 +287,28 @@ impl Machine {
             {
                 Some(Due::Request)
             }
-            State::Renewing { terms, exchange, hop } if exchange.next <= now => match hop {
-                Hop::Known(mac) => Some(Due::Renew(*mac)),
-                Hop::Ask(0..HOP_TRIES) => terms.next_hop.map(Due::ResolveHop),
-                Hop::Ask(_) => None,
-            },
-            State::Rebinding { exchange, .. } if exchange.next <= now => Some(Due::Rebind),
-            State::Releasing { .. } => Some(Due::Release),
+            // Past the end of the state nothing is sent from it: its timer is only late.
+            State::Renewing { terms, exchange, hop }
+                if exchange.next <= now && !past(terms.t2(), now) =>
+            {
+                match hop {
+                    Hop::Known(mac) => Some(Due::Renew(*mac)),
+                    Hop::Ask(0..HOP_TRIES) => terms.next_hop.map(Due::ResolveHop),
+                    Hop::Ask(_) => None,
+                }
+            }
+            State::Rebinding { terms, exchange }
+                if exchange.next <= now && !past(terms.expiry(), now) =>
+            {
+                Some(Due::Rebind)
+            }
+            State::Releasing { terms } if !past(terms.expiry(), now) => Some(Due::Release),
             State::Selecting { .. }
             | State::Requesting { .. }
             | State::Bound { .. }
             | State::Renewing { .. }
             | State::Rebinding { .. }
+            | State::Releasing { .. }
             | State::Waiting { .. }
             | State::Released => None,
         }
@@ -400,7 +375,7 @@ impl Machine {
     }
 
     fn requests(&self) -> u8 {
-        self.identity.profile.retransmission.requests
+        self.identity.profile.retransmission.requests.max(1)
     }
 
     fn chosen(
@@ -420,18 +395,18 @@ impl Machine {
         Outcome::Offered { after: now.since(discovered), sent: discovers.sent }
     }
 
-    fn bound(&mut self, terms: Terms, start: Instant, reply: &Reply<'_>) {
+    fn bound(&mut self, terms: Terms, reply: &Reply<'_>) {
         let fuzz = (self.random.next() >> 16) as u16;
-        self.state = State::Bound { terms: Terms { start, fuzz, ..terms } };
+        self.state = State::Bound { terms: Terms { fuzz, ..terms } };
         self.naks = 0;
         self.wanted = Ipv4Addr::UNSPECIFIED;
         self.news.kinds.insert(Kinds::BOUND);
         self.keep_options(reply);
     }
 
-    fn renewed(&mut self, old: &Terms, terms: Terms, start: Instant, reply: &Reply<'_>) {
+    fn renewed(&mut self, old: &Terms, terms: Terms, reply: &Reply<'_>) {
         let fuzz = (self.random.next() >> 16) as u16;
-        self.state = State::Bound { terms: Terms { start, fuzz, ..terms } };
+        self.state = State::Bound { terms: Terms { fuzz, ..terms } };
         self.naks = 0;
         self.news.kinds.insert(Kinds::RENEWED);
         let before = self.options.clone();
@@ -511,9 +486,13 @@ impl Machine {
             }
             (State::Renewing { terms, exchange, hop }, Due::Renew(mac)) => {
                 begin(exchange, &mut self.xid, now, fresh);
-                let remaining = terms.t2().map_or(Duration::MAX, |t2| t2.since(now));
+                let remaining = terms.t2().map_or(plan.longest, |t2| t2.since(now));
                 exchange.next = now + plan.renewal_wait(remaining);
-                *hop = if terms.next_hop.is_some() { Hop::Ask(0) } else { Hop::Known(mac) };
+                *hop = match (terms.t2(), terms.next_hop) {
+                    (None, _) => Hop::Ask(HOP_TRIES),
+                    (_, Some(_)) => Hop::Ask(0),
+                    (_, None) => Hop::Known(mac),
+                };
             }
             (State::Renewing { exchange, hop: Hop::Ask(asked), .. }, Due::ResolveHop(_)) => {
                 *asked += 1;
@@ -535,13 +514,17 @@ impl Machine {
     }
 
     fn wants_broadcast(&self, sent: u8) -> bool {
-        use super::terms::BroadcastFlag;
         match self.identity.profile.broadcast {
             BroadcastFlag::Auto => !self.unicast_arrives || sent >= 2,
             BroadcastFlag::Always => true,
             BroadcastFlag::Never => false,
         }
     }
+}
+
+/// True if the deadline has come.
+fn past(deadline: Option<Instant>, now: Instant) -> bool {
+    deadline.is_some_and(|at| at <= now)
 }
 
 /// Counts a request of RENEWING or REBINDING; the first one begins a new transaction.

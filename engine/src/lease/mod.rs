@@ -4,6 +4,7 @@
 //! and events.
 
 mod accept;
+mod identity;
 pub mod machine;
 mod render;
 pub mod state;
@@ -11,8 +12,11 @@ pub mod table;
 pub mod terms;
 pub mod timing;
 
-pub use accept::Reply;
-pub use machine::{Due, Ignored, Machine, Outcome};
-pub use state::State;
+pub use accept::{Ignored, Reply};
+pub use machine::{Machine, Outcome};
+pub use state::{Due, State};
 pub use table::{LeaseId, Table};
 pub use terms::{Acquire, BroadcastFlag, ClientIdentifier, Kinds, Lost, Notice, PortId, Profile, Terms};
+
+#[cfg(test)]
+pub(crate) mod tests;

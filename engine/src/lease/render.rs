@@ -1,7 +1,7 @@
 //! The packet for each state: RFC 2131 tables 4 and 5 and section 4.3.2.
 
-use super::machine::{Due, Identity};
-use super::state::State;
+use super::identity::Identity;
+use super::state::{Due, State};
 use super::terms::{ClientIdentifier, Terms};
 use crate::wire::arp::Arp;
 use crate::wire::dhcp::{ClientId, MessageType, Op, Outgoing};
@@ -98,7 +98,7 @@ fn message<'a>(
     }
     let profile = &identity.profile;
     message.max_message_size = Some(profile.max_message_size);
-    message.hostname = hostname(identity);
+    message.hostname = identity.hostname();
     message.vendor_class = &profile.vendor_class;
     // RFC 2131 4.4.1: the list MUST be the same in every DISCOVER and REQUEST.
     message.parameter_requests = &profile.parameter_requests;
@@ -106,16 +106,10 @@ fn message<'a>(
     message
 }
 
-fn hostname(identity: &Identity) -> &[u8] {
-    let name = identity.extra.as_deref().and_then(|extra| extra.hostname.as_deref());
-    name.map_or(&[], str::as_bytes)
-}
-
-/// RFC 2131 4.2: the same client identifier in every message.
 fn client_id(identity: &Identity) -> ClientId<'_> {
-    match identity.extra.as_deref().map(|extra| &extra.client_id) {
-        None | Some(ClientIdentifier::Mac) => ClientId::Mac,
-        Some(ClientIdentifier::None) => ClientId::None,
-        Some(ClientIdentifier::Bytes(bytes)) => ClientId::Bytes(bytes),
+    match identity.client_id() {
+        ClientIdentifier::Mac => ClientId::Mac,
+        ClientIdentifier::None => ClientId::None,
+        ClientIdentifier::Bytes(bytes) => ClientId::Bytes(bytes),
     }
 }

@@ -113,6 +113,23 @@ pub enum Hop {
     Ask(u8),
 }
 
+/// What a lease's next packet is, in the order of the RFC's table 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// DISCOVER, in INIT or SELECTING.
+    Discover,
+    /// REQUEST in REQUESTING.
+    Request,
+    /// REQUEST in RENEWING, to this MAC.
+    Renew(Mac),
+    /// ARP for the next hop of a REQUEST in RENEWING.
+    ResolveHop(Ipv4Addr),
+    /// REQUEST in REBINDING.
+    Rebind,
+    /// RELEASE.
+    Release,
+}
+
 /// What a pause is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -148,6 +165,22 @@ impl State {
             Self::Init
             | Self::Selecting { .. }
             | Self::Requesting { .. }
+            | Self::Waiting { .. }
+            | Self::Released => None,
+        }
+    }
+
+    /// The transmissions under way, if the state waits for an answer to any.
+    #[must_use]
+    pub const fn exchange(&self) -> Option<&Exchange> {
+        match self {
+            Self::Selecting { exchange }
+            | Self::Requesting { exchange, .. }
+            | Self::Renewing { exchange, .. }
+            | Self::Rebinding { exchange, .. } => Some(exchange),
+            Self::Init
+            | Self::Bound { .. }
+            | Self::Releasing { .. }
             | Self::Waiting { .. }
             | Self::Released => None,
         }

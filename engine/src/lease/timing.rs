@@ -6,6 +6,9 @@ use std::time::Duration;
 /// A lease time of this many seconds never ends (RFC 2131 section 3.3).
 pub const INFINITE: u32 = u32::MAX;
 
+/// No wait is shorter than this, whatever is configured: a tick of the timing wheel.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// How a client repeats itself (RFC 2131 section 4.1). The defaults are the RFC's; load tests may
 /// shorten them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +17,8 @@ pub struct Retransmission {
     pub first: Duration,
     /// The longest wait. Default 64 s.
     pub longest: Duration,
-    /// Each wait is moved by a uniform random amount of up to this much either way. Default 1 s.
+    /// Each wait is moved by a uniform random amount of up to this much either way, but by no more
+    /// than half of itself. Default 1 s.
     pub jitter: Duration,
     /// DHCPREQUESTs sent for an offer before starting again at INIT. Default 4.
     pub requests: u8,
@@ -43,8 +47,11 @@ impl Retransmission {
         // RFC 2131 4.1: "randomized exponential backoff".
         let doublings = u32::from(sent.saturating_sub(1)).min(31);
         let base = self.first.saturating_mul(1 << doublings).min(self.longest);
-        let span = nanos(self.jitter.min(base));
-        base + Duration::from_nanos(random.up_to(span.saturating_mul(2))) - Duration::from_nanos(span)
+        let base = base.max(SHORTEST);
+        // More jitter than half of the wait would let a repetition follow at once.
+        let span = nanos(self.jitter.min(base / 2));
+        let moved = Duration::from_nanos(random.up_to(span.saturating_mul(2)));
+        base.saturating_add(moved).saturating_sub(Duration::from_nanos(span))
     }
 
     /// The wait before the next request in RENEWING or REBINDING, with `remaining` until the
@@ -52,7 +59,7 @@ impl Retransmission {
     #[must_use]
     pub fn renewal_wait(&self, remaining: Duration) -> Duration {
         // RFC 2131 4.4.5: "one-half of the remaining time … down to a minimum of 60 seconds".
-        (remaining / 2).max(self.renewal_floor).min(remaining)
+        (remaining / 2).max(self.renewal_floor).max(SHORTEST).min(remaining)
     }
 }
 
@@ -110,3 +117,6 @@ pub fn schedule(lease_time: u32, t1: Option<u32>, t2: Option<u32>, fuzz: u16) ->
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

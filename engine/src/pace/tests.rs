@@ -61,13 +61,33 @@ fn a_rate_is_kept_evenly() {
 }
 
 #[test]
-fn releases_go_as_fast_as_the_server_was_seen_to_bind() {
+fn releases_go_a_little_slower_than_the_server_was_seen_to_bind() {
     let mut pacer = Pacer::new(Pacing::default(), ms(0));
+    (0..32).for_each(|_| pacer.started());
     for at in 0..500 {
         for _ in 0..5 {
             pacer.succeeded(Duration::from_millis(1), ms(at));
         }
+        (0..5).for_each(|_| pacer.started());
+        if at >= 25 {
+            (0..5).for_each(|_| pacer.left());
+        }
     }
+    assert!((3900..=4100).contains(&releases_in_a_second(&mut pacer)));
+}
+
+#[test]
+fn an_idle_server_says_nothing_about_its_speed() {
+    let mut pacer = Pacer::new(Pacing::default(), ms(0));
+    for at in 0..50 {
+        pacer.started();
+        pacer.left();
+        pacer.succeeded(Duration::from_millis(1), ms(at * 10));
+    }
+    assert!((500..=540).contains(&releases_in_a_second(&mut pacer)));
+}
+
+fn releases_in_a_second(pacer: &mut Pacer) -> u32 {
     let mut sent = 0;
     for at in 1000..2000 {
         while pacer.may_send_other(ms(at)) {
@@ -75,5 +95,5 @@ fn releases_go_as_fast_as_the_server_was_seen_to_bind() {
             sent += 1;
         }
     }
-    assert!((4900..=5100).contains(&sent), "{sent}");
+    sent
 }

@@ -319,13 +319,12 @@ impl Worker {
         }
         // Without a free slot, whatever is left goes after the flush.
         let mut unsent = false;
-        while !self.paused {
-            let Some(slot) = ring.acquire() else {
-                unsent = true;
-                break;
+        if !self.paused {
+            unsent = loop {
+                let Some(slot) = ring.acquire() else { break true };
+                let Some(len) = server.poll_transmit(now, slot) else { break false };
+                ring.commit(len);
             };
-            let Some(len) = server.poll_transmit(now, slot) else { break };
-            ring.commit(len);
         }
         let flushed = ring.flush();
         self.failed += u64::from(flushed.failed);

@@ -1,0 +1,76 @@
+//! What a person types: `lessee probe`, `lessee lease`, `lessee load`.
+//!
+//! One invocation is one command: [`main`] parses it, enters a user namespace if a lab is asked
+//! for (first thing, because the kernel refuses that to a process with threads), runs it and turns
+//! its outcome into an exit status: 0 all goals met, 1 not all, 2 usage or environment.
+//!
+//! - `args`, `values`: the command line; what a single argument may be.
+//! - `macs`: ranges of MAC addresses, and those derived from an interface's own.
+//! - `lock`: no two runs under the same MAC addresses on one interface.
+//! - `port`: an interface with rings and a running engine.
+//! - `fleet`: many leases acquired, followed and given back.
+//! - `probe`, `lease`, `load`: the commands; `lab_mode`: the private network of `load --lab`.
+//! - `describe`, `output`, `why`, `usage`, `signals`: how it is told, and what else is needed.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod describe;
+mod fleet;
+mod lab_mode;
+mod lease;
+mod load;
+mod lock;
+mod macs;
+mod output;
+mod port;
+mod probe;
+mod signals;
+mod usage;
+mod values;
+mod why;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use lessee_lab::userns;
+use output::{Output, note};
+
+/// Whether a command reached what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All of it.
+    Met,
+    /// Not all: no answer, leases not bound. What is missing has been said.
+    Unmet,
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Usage errors end here, with status 2; --help and --version with 0.
+    let cli = Cli::parse();
+    match run(&cli.command) {
+        Ok(Outcome::Met) => ExitCode::SUCCESS,
+        Ok(Outcome::Unmet) => ExitCode::from(1),
+        Err(error) => {
+            note(&format!("lessee: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Probe(args) => probe::run(args, &mut Output::new(args.json)),
+        Command::Lease(args) => lease::run(args, &mut Output::new(args.json)),
+        Command::Load(args) => {
+            if args.lab {
+                // Before any thread exists.
+                userns::enter()?;
+            }
+            load::run(args, &mut Output::new(args.json))
+        }
+    }
+}
