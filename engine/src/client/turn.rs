@@ -5,7 +5,7 @@ use crate::arp::{deserves_answer, transmit};
 use crate::command::Event;
 use crate::counters::{Counters, record};
 use crate::device::{Device, Frame};
-use crate::lease::{Due, Ignored, Machine, Outcome, PortId, Reply};
+use crate::lease::{Due, Ignored, Machine, Outcome, PortId, Reply, State};
 use crate::pace::Class;
 use crate::time::Instant;
 use crate::wire::arp::Arp;
