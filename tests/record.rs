@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// What may follow a last message, such as an ARP answer, has passed after this time.
 const TAIL: Duration = Duration::from_millis(20);
 const DORA: [MessageType; 4] = [Discover, Offer, Request, Ack];
+/// After a DHCPNAK the client begins anew at once.
+const REFUSED: [MessageType; 6] = [Request, Nak, Discover, Offer, Request, Ack];
 const SERVER_MAC: [u8; 6] = [0x02, 0x1e, 0x55, 0xff, 0, 1];
 /// Outside of the pool; ISC dhcpd wants it so.
 const RESERVED: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 200);
@@ -241,8 +243,7 @@ fn refused(server: &'static dyn Server, index: u32, refusal: &Refusal) -> Sessio
             session.restart_with(line(&mac(index).to_string()));
             let now = session.now();
             session.client.renew(session.lease, now);
-            session.expect(&[Request, Nak]);
-            session.expect(&DORA);
+            session.expect(&REFUSED);
             session
         }
         Refusal::Forgetting => {
@@ -250,8 +251,7 @@ fn refused(server: &'static dyn Server, index: u32, refusal: &Refusal) -> Sessio
             session.expect(&[Discover]);
             session.pass(&[Offer]);
             session.forget(server);
-            session.expect(&[Request, Nak]);
-            session.expect(&DORA);
+            session.expect(&REFUSED);
             session
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::client::{Client, PortSpec, Turn};
 use crate::command::{Command, Event};
-use crate::device::Device;
+use crate::device::{Device, LinkFault};
 use crate::error::DriverError;
 use crate::handle::Handle;
 use crate::lease::PortId;
@@ -30,6 +30,9 @@ const COMMANDS_A_TURN: usize = 1024;
 const READER_PAUSE: Duration = Duration::from_millis(2);
 /// Pause before a device that takes no more frames is tried again.
 const DEVICE_PAUSE: Duration = Duration::from_millis(1);
+/// How often a link that went down is looked at again: the kernel tells once of a link that goes
+/// down and then away.
+const FAULT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for RELEASEs that the link does not take.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,10 @@ pub struct Driver<D> {
     events: Sender<Event>,
     /// An event that the channel had no room for.
     unsent: Option<Event>,
+    /// Ports whose link went down, with the frames they had received by then.
+    down: Vec<(PortId, u64)>,
+    /// When to look at them again.
+    look_again: Instant,
     /// Set by a shutdown: when to stop waiting for progress.
     stopping: Option<Instant>,
     /// Leases at the last look, to see whether a shutdown makes progress.
@@ -95,6 +102,8 @@ impl<D: Device + AsRawFd> Driver<D> {
             commands,
             events,
             unsent: None,
+            down: Vec::new(),
+            look_again: now,
             stopping: None,
             remaining: 0,
         };
@@ -111,6 +120,7 @@ impl<D: Device + AsRawFd> Driver<D> {
             let mut now = boot_time()?;
             let orders = self.obey(now);
             let turn = self.client.turn(now, &mut self.devices);
+            self.watch_links(now);
             let waiting = self.tell();
             if orders == Orders::HandlesGone || self.is_done(now) {
                 return Ok(());
@@ -204,6 +214,9 @@ impl<D: Device + AsRawFd> Driver<D> {
         if let Some(patience) = self.stopping {
             sooner(patience);
         }
+        if !self.down.is_empty() {
+            sooner(self.look_again);
+        }
         if self.devices.iter_mut().any(|device| device.acquire().is_none()) {
             sooner(now + DEVICE_PAUSE);
         }
@@ -228,10 +241,27 @@ impl<D: Device + AsRawFd> Driver<D> {
         Ok(())
     }
 
+    /// Asks a port's device what is wrong, and passes it on.
     fn fault(&mut self, index: usize) {
-        if let Some(fault) = self.devices[index].take_fault() {
-            self.client.link_fault(PortId(index as u16), fault);
+        let port = PortId(index as u16);
+        let Some(fault) = self.devices[index].take_fault() else { return };
+        self.client.link_fault(port, fault);
+        self.down.retain(|(other, _)| *other != port);
+        if fault == LinkFault::Down {
+            self.down.push((port, self.client.frames_received(port)));
         }
+    }
+
+    /// Looks again at links that went down: they may be gone by now, or work again.
+    fn watch_links(&mut self, now: Instant) {
+        if self.down.is_empty() || now < self.look_again {
+            return;
+        }
+        self.look_again = now + FAULT_PAUSE;
+        let client = &self.client;
+        self.down.retain(|(port, before)| client.frames_received(*port) == *before);
+        let ports: Vec<usize> = self.down.iter().map(|(port, _)| usize::from(port.0)).collect();
+        ports.into_iter().for_each(|index| self.fault(index));
     }
 
     fn arm(&self, wake: Option<Instant>) -> Result<(), DriverError> {

@@ -149,6 +149,12 @@ impl Client {
         self.table.len()
     }
 
+    /// Frames that a port has received, of any kind; 0 if there is no such port.
+    #[must_use]
+    pub fn frames_received(&self, port: PortId) -> u64 {
+        self.ports.get(usize::from(port.0)).map_or(0, |port| port.counters.frames_received)
+    }
+
     /// Takes note that a port's link is down or away. Leases keep their timers.
     pub fn link_fault(&mut self, port: PortId, fault: LinkFault) {
         self.note(Event::Link { port, fault });

@@ -11,7 +11,6 @@ use crate::wire::options::OptionSet;
 use crate::wire::{Body, Link, Transmit, TransmitBody, emit, parse, vlan::VlanStack};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Duration;
 
 pub(crate) const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 1]);
 /// The MAC that the server's frames come from.
@@ -26,10 +25,6 @@ pub(crate) const LEASE: u32 = 3600;
 /// An instant on the virtual clock.
 pub(crate) const fn secs(seconds: u64) -> Instant {
     Instant::from_nanos(seconds * 1_000_000_000)
-}
-
-pub(crate) const fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
 }
 
 pub(crate) fn acquire() -> Acquire {

@@ -32,7 +32,7 @@ fn life(acquire: Acquire) -> [Sent; 5] {
     let mut rig = Rig::with(acquire.clone(), 1);
     let tags: Vec<(u16, u16)> =
         acquire.vlans.tags().map(|tag| (tag.tpid, tag.tci)).collect();
-    let mut hear = |rig: &mut Rig, kind| {
+    let hear = |rig: &mut Rig, kind| {
         let answer = Answer { tags: tags.clone(), ..rig.answer(kind) };
         rig.take(&answer).unwrap();
     };
