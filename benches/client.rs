@@ -9,9 +9,9 @@ use criterion::{Bencher, BenchmarkId, Criterion, Throughput, criterion_main};
 use lessee_benches::loopback::Loopback;
 use lessee_benches::{criterion, mac};
 use lessee_engine::client::{Client, PortSpec};
+use lessee_engine::command::Event;
 use lessee_engine::lease::{Acquire, LeaseId, PortId, Profile, Table};
 use lessee_engine::lease::{Kinds, Machine};
-use lessee_engine::command::Event;
 use lessee_engine::pace::{Pacing, Window};
 use lessee_engine::time::Instant;
 use std::collections::VecDeque;
@@ -58,14 +58,7 @@ impl Rig {
         let latencies = !bare;
         client.add_port(PortSpec { pacing, latencies, ..PortSpec::new("memory", 1500) }, now);
         let profile = Arc::new(Profile { keep_options: !bare, ..Profile::default() });
-        Self {
-            client,
-            link: [Loopback::default()],
-            profile,
-            leases: VecDeque::new(),
-            macs: 0,
-            now,
-        }
+        Self { client, link: [Loopback::default()], profile, leases: VecDeque::new(), macs: 0, now }
     }
 
     /// Begins a window of leases.
@@ -86,8 +79,10 @@ impl Rig {
             self.now = self.now + Duration::from_micros(20);
             self.client.turn(self.now, &mut self.link);
             while let Some(event) = self.client.poll_event() {
-                let is_bound = |event: &Event| matches!(event,
-                    Event::Lease { notice, .. } if notice.kinds.contains(Kinds::BOUND));
+                let is_bound = |event: &Event| {
+                    matches!(event,
+                    Event::Lease { notice, .. } if notice.kinds.contains(Kinds::BOUND))
+                };
                 bound += u32::from(is_bound(black_box(&event)));
             }
         }

@@ -6,8 +6,8 @@
 use criterion::{Criterion, Throughput, criterion_main};
 use dhcproto::v4::{Message, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable};
+use lessee_benches::criterion;
 use lessee_benches::reflector::{FRAME, Reflector, SERVER, SERVER_MAC, packet};
-use lessee_benches::{criterion, mac};
 use lessee_engine::device::{Frame, Meta, VlanTag};
 use lessee_engine::wire::arp::Arp;
 use lessee_engine::wire::dhcp::{ClientId, MessageType, Op, Outgoing};

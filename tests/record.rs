@@ -113,14 +113,14 @@ impl Session {
         self.expected.extend(messages);
         let began = Instant::now();
         while self.messages().len() < self.expected.len() {
-            assert!(began.elapsed() < PATIENCE, "waiting for {messages:?}: {:?}", self.messages());
+            assert!(began.elapsed() < PATIENCE, "waiting for {messages:?}: {}", self.summary());
             let now = self.now();
             self.client.turn(now, &mut self.devices);
             while self.client.poll_event().is_some() {}
             self.capture();
             std::thread::sleep(Duration::from_micros(200));
         }
-        assert_eq!(self.messages(), self.expected);
+        assert_eq!(self.messages(), self.expected, "{}", self.summary());
     }
 
     /// Leaves the client alone until these messages have passed.
@@ -128,11 +128,11 @@ impl Session {
         self.expected.extend(messages);
         let began = Instant::now();
         while self.messages().len() < self.expected.len() {
-            assert!(began.elapsed() < PATIENCE, "waiting for {messages:?}: {:?}", self.messages());
+            assert!(began.elapsed() < PATIENCE, "waiting for {messages:?}: {}", self.summary());
             self.capture();
             std::thread::sleep(Duration::from_micros(200));
         }
-        assert_eq!(self.messages(), self.expected);
+        assert_eq!(self.messages(), self.expected, "{}", self.summary());
     }
 
     /// Turns on for a moment: an ARP question behind the last message gets its answer.
@@ -145,11 +145,29 @@ impl Session {
             std::thread::sleep(Duration::from_micros(200));
         }
         self.capture();
-        assert_eq!(self.messages(), self.expected);
+        assert_eq!(self.messages(), self.expected, "{}", self.summary());
     }
 
     fn messages(&self) -> Vec<MessageType> {
         messages(self.captured.iter().map(|captured| captured.bytes.as_slice()))
+    }
+
+    /// What has passed, ARP included, and what the server says of it.
+    fn summary(&self) -> String {
+        let lines = self.captured.iter().map(|captured| {
+            let meta = Meta { checksum_ready: false, ..Meta::plain(captured.bytes.len()) };
+            let packet = parse(Frame { bytes: &captured.bytes, meta }).unwrap();
+            let what = match packet.body {
+                Body::Dhcp(datagram) => format!("{:?}", datagram.message.message_type),
+                Body::Arp(arp) => format!("{arp:?}"),
+            };
+            format!(
+                "{} {} to {}: {what}\n",
+                captured.at, packet.link.source, packet.link.destination
+            )
+        });
+        let log = self.running.as_ref().map(Running::log).unwrap_or_default();
+        format!("\n{}{log}", lines.collect::<String>())
     }
 
     /// Starts the server again with what it remembers and these lines in its configuration.

@@ -137,6 +137,7 @@ impl<'a> Fleet<'a> {
 
     /// Waits up to `patience` for the next event; `None` if there was none.
     pub(crate) fn next(&mut self, patience: Duration) -> anyhow::Result<Option<News>> {
+        self.read_answers()?;
         match self.port.handle().events().recv_timeout(patience) {
             Ok(event) => Ok(Some(self.take(event))),
             Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -148,10 +149,12 @@ impl<'a> Fleet<'a> {
     ///
     /// To be called now and then instead of [`Fleet::next`] where there are many: a sleeping
     /// reader would have to be woken by the engine for each.
-    pub(crate) fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) -> anyhow::Result<()> {
+        self.read_answers()?;
         while let Ok(event) = self.port.handle().events().try_recv() {
             self.take(event);
         }
+        Ok(())
     }
 
     fn take(&mut self, event: Event) -> News {
@@ -183,7 +186,7 @@ impl<'a> Fleet<'a> {
     /// come to their end, so that no server grants a lease that nobody releases.
     pub(crate) fn wind_down(&mut self, stop_now: impl Fn() -> bool) -> anyhow::Result<()> {
         self.collect_answers()?;
-        self.drain();
+        self.drain()?;
         // The engine lets leases begin in their order: those behind this one have not. The last
         // ones first, because it goes on meanwhile.
         let begun = self.port.view()?.counters.discovers_sent + BEGINNING;

@@ -144,7 +144,7 @@ impl Port {
             Ok(()) | Err(HandleError::Gone) => {}
             Err(error) => return Err(error.into()),
         }
-        drop(self.handle);
+        // The handle is still there: with the last of them goes what wakes the engine.
         match self.thread.join() {
             Ok(ended) => Ok(ended?),
             Err(panic) => std::panic::resume_unwind(panic),

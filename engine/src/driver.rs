@@ -8,7 +8,7 @@ use crate::client::{Client, PortSpec, Turn};
 use crate::command::{Command, Event};
 use crate::device::{Device, LinkFault};
 use crate::error::DriverError;
-use crate::handle::Handle;
+use crate::handle::{Bell, Handle};
 use crate::lease::PortId;
 use crate::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -46,6 +46,9 @@ pub struct Driver<D> {
     devices: Vec<D>,
     poll: Poll,
     timer: TimerFd,
+    /// When the timer fires; `None`: it does not.
+    armed: Option<Instant>,
+    bell: Arc<Bell>,
     commands: Receiver<Command>,
     events: Sender<Event>,
     /// An event that the channel had no room for.
@@ -93,12 +96,15 @@ impl<D: Device + AsRawFd> Driver<D> {
         }
         let (command_sender, commands) = crossbeam_channel::bounded(COMMANDS);
         let (events, event_receiver) = crossbeam_channel::bounded(EVENTS);
-        let handle = Handle::new(command_sender, event_receiver, Arc::new(waker));
+        let bell = Arc::new(Bell::new(waker));
+        let handle = Handle::new(command_sender, event_receiver, Arc::clone(&bell));
         let driver = Self {
             client,
             devices,
             poll,
             timer,
+            armed: None,
+            bell,
             commands,
             events,
             unsent: None,
@@ -135,6 +141,7 @@ impl<D: Device + AsRawFd> Driver<D> {
 
     /// Carries out waiting commands.
     fn obey(&mut self, now: Instant) -> Orders {
+        self.bell.silence();
         for _ in 0..COMMANDS_A_TURN {
             match self.commands.try_recv() {
                 Ok(command) => self.carry_out(command, now),
@@ -222,7 +229,7 @@ impl<D: Device + AsRawFd> Driver<D> {
         }
         let due = wake.is_some_and(|at| at <= now);
         if !due && !busy {
-            self.arm(wake)?;
+            self.arm(wake, now)?;
         }
         // A turn drains every device or says that there is more, so edge-triggered wake-ups lose
         // nothing.
@@ -264,18 +271,22 @@ impl<D: Device + AsRawFd> Driver<D> {
         ports.into_iter().for_each(|index| self.fault(index));
     }
 
-    fn arm(&self, wake: Option<Instant>) -> Result<(), DriverError> {
-        let result = match wake {
-            // Zero would disarm the timer.
-            Some(at) => self.timer.set(
-                Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(
-                    at.as_nanos().max(1),
-                ))),
+    /// Sees to it that the timer fires at `wake` or before. A timer that fires too early costs a
+    /// turn without work; setting it anew for each turn would cost a system call each.
+    fn arm(&mut self, wake: Option<Instant>, now: Instant) -> Result<(), DriverError> {
+        let Some(wake) = wake else { return Ok(()) };
+        if self.armed.is_some_and(|armed| now < armed && armed <= wake) {
+            return Ok(());
+        }
+        self.armed = Some(wake);
+        // Zero would disarm the timer.
+        let at = Duration::from_nanos(wake.as_nanos().max(1));
+        self.timer
+            .set(
+                Expiration::OneShot(TimeSpec::from_duration(at)),
                 TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-            ),
-            None => self.timer.unset(),
-        };
-        result.map_err(|errno| DriverError::Timer(errno.into()))
+            )
+            .map_err(|errno| DriverError::Timer(errno.into()))
     }
 }
 

@@ -6,22 +6,51 @@ use crate::lease::{Acquire, LeaseId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Wakes the loop, once for all commands that it has not begun to look at: without this every
+/// command of a thousand would be a system call here and a turn there.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    waker: Waker,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    pub(crate) const fn new(waker: Waker) -> Self {
+        Self { waker, rung: AtomicBool::new(false) }
+    }
+
+    /// To be called after a command was queued.
+    fn ring(&self) -> std::io::Result<()> {
+        // Release and acquire: whoever silences the bell after this sees the command.
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.waker.wake().inspect_err(|_| self.silence())
+    }
+
+    /// To be called before commands are looked at.
+    pub(crate) fn silence(&self) {
+        self.rung.swap(false, Ordering::AcqRel);
+    }
+}
 
 /// Commands the engine from any thread. Clones share the engine and the stream of events.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: Sender<Command>,
     events: Receiver<Event>,
-    waker: Arc<Waker>,
+    bell: Arc<Bell>,
 }
 
 impl Handle {
     pub(crate) const fn new(
         commands: Sender<Command>,
         events: Receiver<Event>,
-        waker: Arc<Waker>,
+        bell: Arc<Bell>,
     ) -> Self {
-        Self { commands, events, waker }
+        Self { commands, events, bell }
     }
 
     /// Queues a command without ever blocking.
@@ -34,7 +63,7 @@ impl Handle {
             TrySendError::Full(_) => HandleError::Busy,
             TrySendError::Disconnected(_) => HandleError::Gone,
         })?;
-        self.waker.wake().map_err(HandleError::Wake)
+        self.bell.ring().map_err(HandleError::Wake)
     }
 
     /// Queues a command, waiting for room.
@@ -43,7 +72,7 @@ impl Handle {
     /// [`HandleError::Gone`] if the engine has stopped.
     pub fn send_waiting(&self, command: Command) -> Result<(), HandleError> {
         self.commands.send(command).map_err(|_| HandleError::Gone)?;
-        self.waker.wake().map_err(HandleError::Wake)
+        self.bell.ring().map_err(HandleError::Wake)
     }
 
     /// Begins a lease and returns its name; the address comes as an event.

@@ -33,6 +33,8 @@ const LAST: u32 = 256;
 /// Without --timeout: how long the first lease may take, and each later one.
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 const STALL: Duration = Duration::from_secs(90);
+/// Releases a second in the lab; what an unknown server takes is for the engine to find out.
+const LAB_RELEASES: u32 = 100_000;
 /// Stranded clients that are named.
 const NAMED: usize = 5;
 
@@ -79,7 +81,8 @@ impl Ground {
                     None => Window::Auto,
                 }),
                 starts_per_second: args.rate,
-                others_per_second: None,
+                // The lab's server takes them as fast as they come.
+                others_per_second: args.lab.then_some(LAB_RELEASES),
             },
             ..PortOptions::large(!args.wire.no_promiscuous)
         };
@@ -191,7 +194,7 @@ fn bind(args: &Load, fleet: &mut Fleet<'_>, stop: &Stop) -> anyhow::Result<(Ende
         } else {
             thread::sleep(LOOK);
         }
-        fleet.drain();
+        fleet.drain()?;
         progress.set(fleet.bound);
         if let Some(ended) = watch.check(fleet) {
             let time = watch.elapsed();

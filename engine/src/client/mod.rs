@@ -362,7 +362,12 @@ fn check(acquire: &Acquire, spec: &PortSpec) -> Result<(), AcquireError> {
 }
 
 /// The offer that a probe's packet made.
-fn offer(lease: LeaseId, machine: &Machine, reply: &crate::lease::Reply<'_>, now: Instant) -> Offer {
+fn offer(
+    lease: LeaseId,
+    machine: &Machine,
+    reply: &crate::lease::Reply<'_>,
+    now: Instant,
+) -> Offer {
     let message = &reply.datagram.message;
     let began = match machine.state() {
         State::Selecting { exchange } => exchange.first,

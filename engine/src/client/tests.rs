@@ -8,13 +8,16 @@ mod random;
 
 use super::*;
 use crate::device::{Flushed, Meta};
-use crate::lease::tests::{Answer, SERVER_ID, Seen, Sent, secs};
+use crate::lease::tests::{Answer, Seen, Sent, secs};
 use crate::lease::{Kinds, Lost, Notice, Profile};
 use crate::pace::{Pacing, Window};
 use crate::wire::dhcp::MessageType;
 use crate::wire::ethernet::Mac;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The server, on the clients' link.
+pub(super) const SERVER_ID: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 /// A link in memory: frames for the client in, frames of the client out.
 #[derive(Debug, Default)]
@@ -111,8 +114,11 @@ impl World {
 
     /// A world that sends as fast as it can.
     pub(super) fn unpaced() -> Self {
-        let pacing =
-            Pacing { window: Window::Unlimited, starts_per_second: None, others_per_second: Some(1_000_000) };
+        let pacing = Pacing {
+            window: Window::Unlimited,
+            starts_per_second: None,
+            others_per_second: Some(1_000_000),
+        };
         Self::with(PortSpec { pacing, ..PortSpec::new("one", 1500) }, 1)
     }
 
@@ -167,6 +173,7 @@ impl World {
             (other, _) => panic!("{other:?}"),
         };
         let mut answer = Answer::new(kind, sent.xid, sent.chaddr);
+        answer.server_id = Some(SERVER_ID);
         answer.tags = sent.link.vlans.tags().map(|tag| (tag.tpid, tag.tci)).collect();
         if kind == MessageType::Ack {
             let end = match self.times.0 {
@@ -181,7 +188,6 @@ impl World {
             let address = Ipv4Addr::from(0x0a00_0100 + number);
             answer.yiaddr = *self.addresses.entry(sent.chaddr).or_insert(address);
             answer.mask = Some(Ipv4Addr::new(255, 0, 0, 0));
-            answer.server_id = Some(SERVER_ID);
             (answer.lease_time, answer.renewal_time, answer.rebinding_time) =
                 (Some(self.times.0), self.times.1, self.times.2);
         }

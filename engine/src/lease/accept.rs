@@ -164,9 +164,7 @@ fn is_ours(identity: &Identity, xid: u32, reply: &Reply<'_>) -> Result<(), Ignor
 fn echoes(identity: &Identity, message: &Message<'_>) -> bool {
     let echoed = message.options.get(code::CLIENT_ID).unwrap_or_default();
     match identity.client_id() {
-        ClientIdentifier::Mac => {
-            echoed.split_first() == Some((&1, identity.mac.0.as_slice()))
-        }
+        ClientIdentifier::Mac => echoed.split_first() == Some((&1, identity.mac.0.as_slice())),
         ClientIdentifier::Bytes(bytes) => *echoed == **bytes,
         // We sent none, so there is none to be echoed.
         ClientIdentifier::None => false,
@@ -206,7 +204,8 @@ fn terms(reply: &Reply<'_>, server_id: Ipv4Addr) -> Result<Terms, Ignored> {
     if !is_host(address) || address == server_id {
         return Err(Ignored::BadAddress);
     }
-    let lease_time = message.lease_time.filter(|time| *time != 0).ok_or(Ignored::MissingLeaseTime)?;
+    let lease_time =
+        message.lease_time.filter(|time| *time != 0).ok_or(Ignored::MissingLeaseTime)?;
     let prefix = message.subnet_mask.map(|mask| prefix(mask, address)).transpose()?;
     Ok(Terms {
         address,

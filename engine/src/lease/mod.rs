@@ -16,7 +16,9 @@ pub use accept::{Ignored, Reply};
 pub use machine::{Machine, Outcome};
 pub use state::{Due, State};
 pub use table::{LeaseId, Table};
-pub use terms::{Acquire, BroadcastFlag, ClientIdentifier, Kinds, Lost, Notice, PortId, Profile, Terms};
+pub use terms::{
+    Acquire, BroadcastFlag, ClientIdentifier, Kinds, Lost, Notice, PortId, Profile, Terms,
+};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -24,7 +24,10 @@ pub(super) fn packet<'a>(
     let address = held.map_or(Ipv4Addr::UNSPECIFIED, |terms| terms.address);
     if let Due::ResolveHop(hop) = due {
         let link = link(identity, Mac::BROADCAST);
-        return Transmit { link, body: TransmitBody::Arp(Arp::request(identity.mac, address, hop)) };
+        return Transmit {
+            link,
+            body: TransmitBody::Arp(Arp::request(identity.mac, address, hop)),
+        };
     }
     let message = message(due, held.as_ref(), state, identity, xid, wanted);
     let (mac, to) = match (due, &held) {

@@ -12,7 +12,7 @@
 //!    │  first NAK: at once    Waiting ◀────────────┴─────────────┤ NAK
 //!    └───────────────────────────┘  ◀────────────────────────────┘ expiry: to Init
 //!
-//!   release: Bound, Renewing, Rebinding ─▶ Releasing ─(RELEASE sent)─▶ Released
+//!   release: Bound, Renewing, Rebinding ─▶ Releasing ─(RELEASE sent, or expiry)─▶ Released
 //!            any other state            ───────────────────────────▶ Released
 //! ```
 //!

@@ -141,7 +141,7 @@ impl Table {
     #[must_use]
     pub fn fresh_xid(&self, slot: u32) -> u32 {
         let transactions = self.entry(slot).map_or(0, |entry| entry.transactions);
-        permute(transactions << SLOT_BITS | slot % CAPACITY, self.key)
+        permute((transactions << SLOT_BITS) | (slot % CAPACITY), self.key)
     }
 
     /// Notes that a machine took the fresh xid.

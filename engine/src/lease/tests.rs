@@ -1,6 +1,8 @@
 //! What the tests of leases and of the client have in common: a server's answers, built from
 //! parts that tests set wrong, and packets as the wire shows them.
 
+pub(crate) mod fixtures;
+
 use super::{Acquire, PortId, Profile, Reply};
 use crate::device::{Frame, Meta};
 use crate::time::Instant;

@@ -103,9 +103,10 @@ pub fn schedule(lease_time: u32, t1: Option<u32>, t2: Option<u32>, fuzz: u16) ->
     // RFC 2131 4.4.5: T2 defaults to 0.875 and T1 to 0.5 of the lease; T1 MUST be earlier than
     // T2, and T2 earlier than the expiry.
     let t2 = t2.map(seconds).filter(|t2| !t2.is_zero() && *t2 < lease).unwrap_or(lease / 8 * 7);
-    let t1 = t1.map(seconds).filter(|t1| !t1.is_zero() && *t1 < t2).unwrap_or_else(|| {
-        if lease / 2 < t2 { lease / 2 } else { t2 / 7 * 4 }
-    });
+    let t1 = t1
+        .map(seconds)
+        .filter(|t1| !t1.is_zero() && *t1 < t2)
+        .unwrap_or_else(|| if lease / 2 < t2 { lease / 2 } else { t2 / 7 * 4 });
     let scale = |time: Duration| {
         // RFC 2131 4.4.5: T1 and T2 with "some random fuzz around a fixed value".
         let cut = nanos(time) / (10 * u64::from(u16::MAX)) * u64::from(fuzz);

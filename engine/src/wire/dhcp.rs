@@ -149,6 +149,11 @@ struct Word {
 
 impl Word {
     fn push(&mut self, piece: &[u8]) {
+        if !self.present && let [a, b, c, d] = piece {
+            // As good as always: whole, in one piece.
+            *self = Self { present: true, bytes: [*a, *b, *c, *d], len: 4 };
+            return;
+        }
         self.present = true;
         for byte in piece {
             if let Some(place) = self.bytes.get_mut(self.len) {

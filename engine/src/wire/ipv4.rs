@@ -74,19 +74,21 @@ pub fn emit(header: &Header, payload_len: usize, slot: &mut [u8]) -> Result<(), 
     Ok(())
 }
 
-/// The unfolded ones' complement sum of the 16-bit words of `bytes`, an odd last byte padded with
-/// zero (RFC 1071 section 1).
+/// The ones' complement sum of the 16-bit words of `bytes`, an odd last byte padded with zero
+/// (RFC 1071 section 1). Sums may be added up; [`fold`] ends them.
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u64 {
-    // Sums 32-bit words: ones' complement addition may be done in any width (RFC 1071 section 2).
+    // Summed as 32-bit words in the machine's own byte order, which compilers do many at a time:
+    // RFC 1071 section 2 (A), (B) and (C) show that only the result needs its bytes in order.
     let mut words = bytes.chunks_exact(4);
     let mut total: u64 = 0;
     for word in &mut words {
-        total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+        total += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
     }
     let mut last = [0; 4];
     last[..words.remainder().len()].copy_from_slice(words.remainder());
-    total + u64::from(u32::from_be_bytes(last))
+    total += u64::from(u32::from_ne_bytes(last));
+    u64::from(u16::from_be(fold(total)))
 }
 
 /// Folds a sum into 16 bits; 0xffff over data that includes a right checksum.

@@ -233,10 +233,14 @@ impl OptionSet {
     /// The options of a message, each joined from its pieces (RFC 3396 section 7).
     #[must_use]
     pub fn from_options(options: &Options<'_>) -> Self {
-        let mut pieces: Vec<(u8, &[u8])> = options.pieces().collect();
+        // More than messages have: growing step by step would cost more than all the rest.
+        let mut pieces: Vec<(u8, &[u8])> = Vec::with_capacity(32);
+        pieces.extend(options.pieces());
         // Stable: pieces of one option stay in the order in which RFC 3396 joins them.
         pieces.sort_by_key(|(code, _)| *code);
-        let mut bytes = Vec::new();
+        let heads = 3 * pieces.chunk_by(|(a, _), (b, _)| a == b).count();
+        let values: usize = pieces.iter().map(|(_, piece)| piece.len()).sum();
+        let mut bytes = Vec::with_capacity(heads + values);
         for option in pieces.chunk_by(|(a, _), (b, _)| a == b) {
             // A UDP payload is below 65,536 bytes, and so is any option in it.
             let len: usize = option.iter().map(|(_, piece)| piece.len()).sum();

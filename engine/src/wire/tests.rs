@@ -2,6 +2,7 @@
 //! decoders that we did not write.
 
 mod discards;
+mod fixtures;
 mod names;
 mod options;
 mod oracles;

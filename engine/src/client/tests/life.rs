@@ -81,7 +81,9 @@ fn without_the_leasing_server_leases_are_rebound_and_without_any_they_end() {
     assert_eq!((world.client.ports[0].bound, world.client.holders.len()), (0, 0));
     // They ask for the same address again, and get it.
     assert!(
-        world.dhcp().filter(|(_, sent)| sent.kind == MessageType::Discover)
+        world
+            .dhcp()
+            .filter(|(_, sent)| sent.kind == MessageType::Discover)
             .all(|(_, sent)| sent.requested == Some(world.addresses[&sent.chaddr]))
     );
     world.mood = Mood::Answers;
@@ -124,8 +126,9 @@ fn a_server_that_comes_late_finds_every_client_waiting() {
     world.mood = Mood::Silent;
     world.acquire_many(2000);
     world.run(minutes(10));
-    // Every one of them was let in although none had an answer.
-    assert!(world.sent(MessageType::Discover) > 2000);
+    // The window is down to one: few are let in, and those are patient.
+    let sent = world.sent(MessageType::Discover);
+    assert!((200..2000).contains(&sent), "{sent}");
     world.mood = Mood::Answers;
     world.run(minutes(2));
     assert_eq!(world.client.ports[0].bound, 2000);

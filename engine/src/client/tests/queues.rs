@@ -90,7 +90,8 @@ fn arp_answers_go_first_then_renewals_releases_requests_and_discovers() {
             Some(MessageType::Discover),
         ]
     );
-    let requests: Vec<_> = world.dhcp().filter(|(_, sent)| sent.kind == MessageType::Request).collect();
+    let requests: Vec<_> =
+        world.dhcp().filter(|(_, sent)| sent.kind == MessageType::Request).collect();
     assert!(!requests[0].1.ciaddr.is_unspecified() && requests[1].1.ciaddr.is_unspecified());
 }
 
@@ -142,16 +143,39 @@ fn a_full_device_leaves_every_lease_as_it_was() {
 
 #[test]
 fn a_full_device_with_a_paced_queue_does_not_spin() {
-    let mut world = World::new();
-    let leases = world.acquire_many(5);
+    let pacing = Pacing { others_per_second: Some(10), ..Pacing::default() };
+    let mut world = World::with(PortSpec { pacing, ..PortSpec::new("one", 1500) }, 1);
+    let leases = world.acquire_many(40);
     world.run(Duration::ZERO);
-    world.devices[0].slots = Some(0);
+    // A burst of 32 goes out, the rest waits: first for tokens, then for the device.
     leases.iter().for_each(|lease| world.client.renew(*lease, world.now));
+    world.settle();
+    world.devices[0].slots = Some(0);
     for _ in 0..10 {
         // `settle` panics if the next turn is due at once.
         world.settle();
         world.now = world.now + Duration::from_millis(100);
     }
+    world.devices[0].slots = None;
+    world.settle();
+    assert_eq!(world.counters(0).renewals, 40);
+}
+
+#[test]
+fn a_full_device_with_starts_that_wait_for_tokens_does_not_spin() {
+    let pacing = Pacing { starts_per_second: Some(10), ..Pacing::default() };
+    let mut world = World::with(PortSpec { pacing, ..PortSpec::new("one", 1500) }, 1);
+    world.acquire_many(3);
+    world.turn();
+    // The first has its OFFER; its REQUEST finds no slot and keeps the others from being looked at.
+    world.devices[0].slots = Some(0);
+    for _ in 0..10 {
+        world.settle();
+        world.now = world.now + Duration::from_millis(100);
+    }
+    world.devices[0].slots = None;
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.client.ports[0].bound, 3);
 }
 
 #[test]
@@ -164,7 +188,11 @@ fn a_rate_of_others_is_kept_and_the_loop_sleeps_in_between() {
     world.client.release_all(world.now);
     world.run(Duration::from_secs(5));
     // A burst of 32, then ten a second.
-    assert!((81..=83).contains(&world.sent(MessageType::Release)), "{}", world.sent(MessageType::Release));
+    assert!(
+        (81..=83).contains(&world.sent(MessageType::Release)),
+        "{}",
+        world.sent(MessageType::Release)
+    );
     world.run(Duration::from_secs(6));
     assert_eq!(world.sent(MessageType::Release), 132);
     assert!(world.turns - turns < 400, "{}", world.turns - turns);

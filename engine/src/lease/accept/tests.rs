@@ -77,7 +77,8 @@ fn a_reply_must_name_its_server_and_make_sense() {
     }
     refused(Ignored::MissingLeaseTime, |answer| answer.lease_time = None);
     refused(Ignored::MissingLeaseTime, |answer| answer.lease_time = Some(0));
-    for address in [[0; 4], [0, 0, 0, 9], [127, 0, 0, 9], [224, 0, 0, 9], [240, 0, 0, 1], [255; 4]] {
+    for address in [[0; 4], [0, 0, 0, 9], [127, 0, 0, 9], [224, 0, 0, 9], [240, 0, 0, 1], [255; 4]]
+    {
         refused(Ignored::BadAddress, |answer| answer.yiaddr = address.into());
     }
     refused(Ignored::BadAddress, |answer| answer.yiaddr = SERVER_ID);

@@ -12,7 +12,8 @@ fn s(seconds: f64) -> Duration {
 #[test]
 fn waits_double_from_4_to_64_seconds_and_spread_evenly_by_a_second_either_way() {
     let plan = Retransmission::default();
-    for (sent, middle) in [(1, 4.0), (2, 8.0), (3, 16.0), (4, 32.0), (5, 64.0), (6, 64.0), (255, 64.0)]
+    for (sent, middle) in
+        [(1, 4.0), (2, 8.0), (3, 16.0), (4, 32.0), (5, 64.0), (6, 64.0), (255, 64.0)]
     {
         let waits: Vec<f64> = (0..2000)
             .map(|seed| plan.wait(sent, &mut Random::new(seed)).as_secs_f64() - middle)
@@ -42,7 +43,8 @@ fn millis(millis: u64) -> Duration {
 #[test]
 fn renewals_wait_half_of_what_is_left_and_at_least_a_minute() {
     let plan = Retransmission::default();
-    for (left, wait) in [(1000, 500), (200, 100), (120, 60), (119, 60), (61, 60), (60, 60), (59, 59)]
+    for (left, wait) in
+        [(1000, 500), (200, 100), (120, 60), (119, 60), (61, 60), (60, 60), (59, 59)]
     {
         let (left, wait) = (Duration::from_secs(left), Duration::from_secs(wait));
         assert_eq!(plan.renewal_wait(left), wait, "{left:?}");

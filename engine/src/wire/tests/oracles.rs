@@ -15,7 +15,7 @@ use pnet_packet::vlan::VlanPacket;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
-fn decode(bytes: &[u8]) -> v4::Message {
+pub(super) fn decode(bytes: &[u8]) -> v4::Message {
     v4::Message::decode(&mut Decoder::new(bytes)).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn bytes_of(option: &DhcpOption) -> Vec<u8> {
     value
 }
 
-fn option(message: &v4::Message, code: u8) -> Option<Vec<u8>> {
+pub(super) fn option(message: &v4::Message, code: u8) -> Option<Vec<u8>> {
     message.opts().get(OptionCode::from(code)).map(bytes_of)
 }
 

@@ -30,8 +30,7 @@ fn full(vlans: VlanStack) -> Acquire {
 /// One message of each kind: DISCOVER, REQUEST of SELECTING, RENEWING and REBINDING, RELEASE.
 fn life(acquire: Acquire) -> [Sent; 5] {
     let mut rig = Rig::with(acquire.clone(), 1);
-    let tags: Vec<(u16, u16)> =
-        acquire.vlans.tags().map(|tag| (tag.tpid, tag.tci)).collect();
+    let tags: Vec<(u16, u16)> = acquire.vlans.tags().map(|tag| (tag.tpid, tag.tci)).collect();
     let hear = |rig: &mut Rig, kind| {
         let answer = Answer { tags: tags.clone(), ..rig.answer(kind) };
         rig.take(&answer).unwrap();

@@ -320,7 +320,10 @@ fn at_the_end_the_address_is_given_up_at_once_and_asked_for_again() {
     assert_eq!(rig.take(&late), Err(Ignored::Unexpected));
     let discover = rig.send().dhcp();
     assert_eq!((discover.kind, discover.requested), (MessageType::Discover, Some(ADDRESS)));
-    assert_eq!((discover.ciaddr, *discover.source.ip()), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(
+        (discover.ciaddr, *discover.source.ip()),
+        (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED)
+    );
 }
 
 #[test]

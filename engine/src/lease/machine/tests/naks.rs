@@ -9,11 +9,9 @@ fn nak(rig: &Rig, server: Ipv4Addr) -> Answer {
 
 #[test]
 fn only_the_server_that_may_refuse_is_believed() {
-    for (way, stranger_counts) in [
-        (Rig::requesting as fn(Rig) -> Rig, false),
-        (Rig::renewing, false),
-        (Rig::rebinding, true),
-    ] {
+    for (way, stranger_counts) in
+        [(Rig::requesting as fn(Rig) -> Rig, false), (Rig::renewing, false), (Rig::rebinding, true)]
+    {
         let mut rig = way(Rig::new(1));
         let nameless = Answer { server_id: None, ..nak(&rig, SERVER_ID) };
         assert_eq!(rig.take(&nameless), Err(Ignored::MissingServerId));

@@ -75,10 +75,19 @@ fn noise() -> impl Strategy<Value = Step> {
     let most = prop::bool::weighted(0.95);
     let lease = prop_oneof![9 => seconds().prop_map(Some), 1 => Just(None)];
     let times = (prop::option::of(seconds()), prop::option::of(seconds()));
-    (kind, (most.clone(), most), server, address, lease, times, (mask, echo, more)).prop_map(
+    (kind, (most, most), server, address, lease, times, (mask, echo, more)).prop_map(
         |(kind, (right_xid, right_mac), server, address, lease, times, (mask, client_id, more))| {
             Step::Hear(Box::new(Noise {
-                kind, right_xid, right_mac, server, address, lease, times, mask, client_id, more,
+                kind,
+                right_xid,
+                right_mac,
+                server,
+                address,
+                lease,
+                times,
+                mask,
+                client_id,
+                more,
             }))
         },
     )
@@ -161,8 +170,8 @@ impl Model {
                 let (xid, start) = self.asked.expect("granted without being asked for");
                 assert_eq!(xid, answer.xid);
                 let lease = answer.lease_time.unwrap();
-                let end = (lease != u32::MAX)
-                    .then(|| start + Duration::from_secs(u64::from(lease)));
+                let end =
+                    (lease != u32::MAX).then(|| start + Duration::from_secs(u64::from(lease)));
                 assert!(end.is_none_or(|end| now < end), "granted after its end");
                 self.held = Some((answer.yiaddr, end));
             }
@@ -174,7 +183,9 @@ impl Model {
         assert_eq!(notice.previous, self.told);
         self.told = notice.terms.map(|terms| terms.address);
         assert_eq!(notice.lost.is_some(), notice.kinds.contains(Kinds::LOST));
-        assert!(!lost || notice.kinds.contains(Kinds::LOST) || notice.kinds.contains(Kinds::RELEASED));
+        assert!(
+            !lost || notice.kinds.contains(Kinds::LOST) || notice.kinds.contains(Kinds::RELEASED)
+        );
     }
 }
 
@@ -182,7 +193,8 @@ fn answer(rig: &Rig, noise: &Noise) -> Answer {
     let mut answer = rig.answer(noise.kind);
     answer.xid ^= u32::from(!noise.right_xid);
     answer.chaddr.0[5] ^= u8::from(!noise.right_mac);
-    (answer.server_id, answer.yiaddr, answer.lease_time) = (noise.server, noise.address, noise.lease);
+    (answer.server_id, answer.yiaddr, answer.lease_time) =
+        (noise.server, noise.address, noise.lease);
     (answer.renewal_time, answer.rebinding_time) = noise.times;
     answer.mask = noise.mask;
     answer.client_id.clone_from(&noise.client_id);

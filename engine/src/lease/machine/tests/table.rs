@@ -64,8 +64,10 @@ fn row(state: &State) -> [Does; 8] {
     }
 }
 
-/// How each state is come by.
-const WAYS: [(&str, fn(Rig) -> Rig); 9] = [
+/// A state's name and how it is come by.
+type Way = (&'static str, fn(Rig) -> Rig);
+
+const WAYS: [Way; 9] = [
     ("INIT", |rig| rig),
     ("SELECTING", Rig::selecting),
     ("REQUESTING", Rig::requesting),
