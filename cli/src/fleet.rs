@@ -236,7 +236,8 @@ impl<'a> Fleet<'a> {
     /// Waits until the engine has answered for all that was submitted.
     fn collect_answers(&mut self) -> anyhow::Result<()> {
         while self.ids.len() < self.submitted as usize {
-            let answer = self.answers.recv_timeout(PATIENCE).context("the engine does not answer")?;
+            let answer =
+                self.answers.recv_timeout(PATIENCE).context("the engine does not answer")?;
             self.ids.push(answer?);
         }
         Ok(())

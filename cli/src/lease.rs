@@ -144,7 +144,10 @@ impl Run<'_> {
         if !complete {
             self.complain(port, plan, &fleet, ended)?;
         } else if bound < plan.count {
-            note(&format!("lessee: {} lost and not regained", count(u64::from(plan.count - bound), "lease")));
+            note(&format!(
+                "lessee: {} lost and not regained",
+                count(u64::from(plan.count - bound), "lease")
+            ));
         }
         self.give_back(&mut fleet, complete)?;
         let view = port.view()?;
@@ -296,6 +299,9 @@ impl Run<'_> {
             ),
         };
         note(&format!("lessee: {name}: {what}"));
+        if ended == Ended::Interrupted {
+            return Ok(());
+        }
         for hint in why::silence(&view, name, plan.vlan) {
             note(&format!("  - {hint}"));
         }

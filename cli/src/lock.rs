@@ -42,8 +42,7 @@ impl Lock {
         for (place, tag) in vids.iter_mut().zip(vlans.tags()) {
             *place = tag.vid();
         }
-        let claim =
-            Claim { interface: link.index, vlans: vids, macs, pid: std::process::id() };
+        let claim = Claim { interface: link.index, vlans: vids, macs, pid: std::process::id() };
         let name = claim.name();
         let bound = SocketAddr::from_abstract_name(&name)
             .and_then(|address| UnixListener::bind_addr(&address));

@@ -1,9 +1,11 @@
 //! The one place that writes: results to standard output, everything else to standard error.
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 /// Standard output, in text or JSON.
@@ -25,7 +27,14 @@ impl Output {
 
     /// True once the reader has gone away (`lessee lease … | head`): there is nobody left to work
     /// for, and nothing to complain about.
-    pub(crate) const fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
+        let out = io::stdout();
+        // A pipe without a reader shows an error, also while there is nothing to write.
+        let mut fds = [PollFd::new(out.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        let [fd] = fds;
+        let gone = fd.revents().is_some_and(|found| found.contains(PollFlags::POLLERR));
+        self.closed |= polled.is_ok() && gone;
         self.closed
     }
 

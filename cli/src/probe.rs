@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::args::Probe;
 use crate::describe::{self, OptionView};
-use crate::output::{Output, latency, note, seconds};
+use crate::output::{Output, count, latency, note, seconds};
 use crate::port::{self, PORT, Port, PortOptions};
 use crate::signals::Stop;
 use crate::{Outcome, macs, why};
@@ -92,10 +92,8 @@ pub(crate) fn run(args: &Probe, out: &mut Output) -> anyhow::Result<Outcome> {
     let link = port::look_up(&args.interface)?;
     let mac = args.mac.unwrap_or_else(|| macs::of_probe(link.mac));
     let vlan = args.wire.vlan.unwrap_or_default();
-    let options = PortOptions {
-        only_mac: Some(mac.0),
-        ..PortOptions::small(!args.wire.no_promiscuous)
-    };
+    let options =
+        PortOptions { only_mac: Some(mac.0), ..PortOptions::small(!args.wire.no_promiscuous) };
     let port = Port::open(&link, &options)?;
     out.text(&format!(
         "{}: asking as {mac}, for {} …",
@@ -109,11 +107,10 @@ pub(crate) fn run(args: &Probe, out: &mut Output) -> anyhow::Result<Outcome> {
     let view = port.view()?;
     port.close()?;
     let answered = !offers.is_empty();
-    out.text(&match offers.len() {
-        0 => String::new(),
-        1 => "1 server answered; nothing was requested, so no address is used up.".to_owned(),
-        n => format!("{n} servers answered; nothing was requested, so no address is used up."),
-    })?;
+    if answered {
+        let servers = count(offers.len() as u64, "server");
+        out.text(&format!("{servers} answered; nothing was requested, so no address is used up."))?;
+    }
     out.json(&Report {
         interface: link.name.clone(),
         vlan: (!vlan.is_empty()).then(|| vlan.to_string()),

@@ -82,9 +82,9 @@ pub(crate) fn vlans(text: &str) -> Result<VlanStack, String> {
     let vid = |text: &str| text.parse::<u16>().ok().filter(|vid| (1..=4094).contains(vid));
     let stack = match text.split_once('.') {
         None => vid(text).and_then(|vid| VlanStack::single(vid, 0)),
-        Some((outer, inner)) => vid(outer)
-            .zip(vid(inner))
-            .and_then(|(outer, inner)| VlanStack::double(outer, inner, 0)),
+        Some((outer, inner)) => {
+            vid(outer).zip(vid(inner)).and_then(|(outer, inner)| VlanStack::double(outer, inner, 0))
+        }
     };
     stack.ok_or_else(|| {
         "a VLAN is a number from 1 to 4094, or two of them (outer.inner) for QinQ, like 100.20"

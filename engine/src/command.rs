@@ -2,41 +2,13 @@
 
 use crate::counters::{Counters, Latencies};
 use crate::device::{DeviceStatistics, LinkFault};
+use crate::error::AcquireError;
 use crate::lease::{Acquire, LeaseId, Notice, PortId, State, Terms};
 use crate::wire::ethernet::Mac;
 use crate::wire::options::OptionSet;
 use crate::wire::vlan::VlanStack;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-
-/// Why a lease was not begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AcquireError {
-    /// No port has this number.
-    #[error("there is no port {}", .0.0)]
-    NoSuchPort(PortId),
-    /// The table is full.
-    #[error("the table is full: one engine holds at most {} leases", crate::lease::table::CAPACITY)]
-    TableFull,
-    /// A lease cannot live under this MAC.
-    #[error("{0} cannot be a lease's MAC: it must be unicast and not zero")]
-    BadMac(Mac),
-    /// RFC 2132 3.14.
-    #[error("a hostname has 1 to 255 bytes, and this one has {0}")]
-    BadHostname(usize),
-    /// RFC 2132 9.14.
-    #[error("a client identifier has 2 to 255 bytes, and this one has {0}")]
-    BadClientId(usize),
-    /// Not an address that a client can ask for.
-    #[error("{0} cannot be asked for: it is no host's address")]
-    BadAddress(Ipv4Addr),
-    /// The options do not fit the longest message that the profile allows, or a frame.
-    #[error("the options of a message take {0} bytes, which leaves no room for it in a frame")]
-    TooLong(usize),
-    /// The engine is shutting down.
-    #[error("the engine is shutting down")]
-    ShuttingDown,
-}
 
 /// A reply channel of capacity one.
 pub type Reply<T> = crossbeam_channel::Sender<T>;

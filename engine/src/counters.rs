@@ -1,7 +1,7 @@
 //! One counter for each thing that can happen to a packet or a lease, and the port's latencies.
 
 use crate::lease::Ignored;
-use crate::wire::Discard;
+use crate::wire::{Discard, Oddity};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             discards: [u64; Discard::ALL.len()],
             ignored: [u64; Ignored::ALL.len()],
+            oddities: [u64; Oddity::ALL.len()],
         }
 
         impl Default for Counters {
@@ -21,13 +22,15 @@ macro_rules! counters {
                     $($name: 0,)*
                     discards: [0; Discard::ALL.len()],
                     ignored: [0; Ignored::ALL.len()],
+                    oddities: [0; Oddity::ALL.len()],
                 }
             }
         }
 
         impl Counters {
             /// Every counter with its name, refusals included: `discarded_…` for frames that
-            /// were not taken for a packet, `ignored_…` for replies that changed nothing.
+            /// were not taken for a packet, `ignored_…` for replies that changed nothing,
+            /// `odd_…` for packets accepted in spite of something unusual.
             pub fn iter(&self) -> impl Iterator<Item = (String, u64)> {
                 let own = [$((stringify!($name), self.$name),)*];
                 own.into_iter()
@@ -37,6 +40,9 @@ macro_rules! counters {
                     }))
                     .chain(Ignored::ALL.iter().map(|reason| {
                         (format!("ignored_{}", reason.name()), self.ignored(*reason))
+                    }))
+                    .chain(Oddity::ALL.iter().map(|oddity| {
+                        (format!("odd_{}", oddity.name()), self.odd(*oddity))
                     }))
             }
         }
@@ -97,6 +103,16 @@ impl Counters {
     #[must_use]
     pub const fn ignored(&self, reason: Ignored) -> u64 {
         self.ignored[reason as usize]
+    }
+
+    /// Packets accepted in spite of this.
+    #[must_use]
+    pub const fn odd(&self, oddity: Oddity) -> u64 {
+        self.oddities[oddity as usize]
+    }
+
+    pub(crate) const fn accept(&mut self, oddity: Oddity) {
+        self.oddities[oddity as usize] += 1;
     }
 
     pub(crate) const fn discard(&mut self, reason: Discard) {

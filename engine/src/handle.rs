@@ -1,7 +1,7 @@
 //! The engine's face for other threads: a bounded channel in, a bounded channel out, a waker.
 
-use crate::command::{AcquireError, Command, Event, LeaseView, PortView};
-use crate::error::HandleError;
+use crate::command::{Command, Event, LeaseView, PortView};
+use crate::error::{AcquireError, HandleError};
 use crate::lease::{Acquire, LeaseId};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;

@@ -20,9 +20,9 @@ pub const SLOW: Duration = Duration::from_millis(1000);
 const CUT_PAUSE: Duration = Duration::from_millis(500);
 /// Renewals and releases a second until the server has shown how fast it is.
 const OTHERS_FIRST: f64 = 500.0;
-/// The fewest a second that experience leads to: a server that binds slowly, because it looks for
-/// conflicts or writes files, still takes messages that need neither.
-const OTHERS_LEAST: f64 = 200.0;
+/// The fewest releases a second that experience leads to: a server that binds slowly, because it
+/// looks for conflicts or writes files, still takes messages that need neither.
+const RELEASES_LEAST: f64 = 200.0;
 /// The share of the server's binding speed at which releases are sent: nobody answers a RELEASE, so
 /// one that is lost in a full socket buffer stays lost.
 const OTHERS_SHARE: f64 = 0.8;
@@ -54,8 +54,9 @@ pub struct Pacing {
     pub window: Window,
     /// New exchanges (first DISCOVERs) a second; `None`: as fast as the window allows.
     pub starts_per_second: Option<u32>,
-    /// Renewals, rebinds and releases a second. `None`: 500, or, once the server was seen busy, 0.8
-    /// times the leases that it bound a second, and at least 200.
+    /// Renewals and rebinds a second, and as many releases. `None`: 500 of each or, once the server
+    /// was seen busy, 0.8 times the leases that it bound a second; but at least 500 renewals, which
+    /// repeat themselves if they are lost, and 200 releases, which do not.
     pub others_per_second: Option<u32>,
 }
 
@@ -69,7 +70,8 @@ pub struct Pacer {
     last_cut: Option<Instant>,
     in_flight: u32,
     starts: Option<Bucket>,
-    others: Bucket,
+    extends: Bucket,
+    releases: Bucket,
     others_fixed: bool,
     sample_from: Instant,
     sampled: u32,
@@ -90,7 +92,8 @@ impl Pacer {
             in_flight: 0,
             // A given rate is kept evenly: no burst.
             starts: pacing.starts_per_second.map(|rate| Bucket::new(f64::from(rate), 1.0, now)),
-            others: Bucket::new(others, BURST, now),
+            extends: Bucket::new(others, BURST, now),
+            releases: Bucket::new(others, BURST, now),
             others_fixed: pacing.others_per_second.is_some(),
             sample_from: now,
             sampled: 0,
@@ -154,26 +157,37 @@ impl Pacer {
         }
     }
 
-    /// True if a renewal, rebind or release may be sent now.
-    pub fn may_send_other(&mut self, now: Instant) -> bool {
-        self.others.has(now)
-    }
-
-    /// One was sent.
-    pub fn sent_other(&mut self) {
-        self.others.take();
-    }
-
-    /// When a bucket that is empty now has its next token; `starts` and `others` say which classes
-    /// have anything waiting.
-    #[must_use]
-    pub fn next(&self, starts: bool, others: bool) -> Option<Instant> {
-        let start = self.starts.as_ref().filter(|_| starts).and_then(Bucket::next);
-        let other = if others { self.others.next() } else { None };
-        match (start, other) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+    /// True if a packet of this class may be sent now.
+    pub fn may_send(&mut self, class: Class, now: Instant) -> bool {
+        match class {
+            Class::Extend => self.extends.has(now),
+            Class::Release => self.releases.has(now),
+            Class::Request => true,
+            Class::Discover => self.may_start(now),
         }
+    }
+
+    /// A packet of this class was sent.
+    pub fn sent(&mut self, class: Class) {
+        match class {
+            Class::Extend => self.extends.take(),
+            Class::Release => self.releases.take(),
+            Class::Request => {}
+            Class::Discover => self.started(),
+        }
+    }
+
+    /// When the first of the classes that `waiting` names may go on, if it lacks only a token.
+    pub fn next(&self, waiting: impl Fn(Class) -> bool) -> Option<Instant> {
+        let open = self.window().is_none_or(|size| self.in_flight < size);
+        let starts = self.starts.as_ref().filter(|_| open);
+        let buckets = [
+            (Class::Extend, Some(&self.extends)),
+            (Class::Release, Some(&self.releases)),
+            (Class::Discover, starts),
+        ];
+        let lacking = buckets.into_iter().filter(|(class, _)| waiting(*class));
+        lacking.filter_map(|(_, bucket)| bucket?.next()).min()
     }
 
     /// Learns how many leases a second the server can bind.
@@ -190,7 +204,8 @@ impl Pacer {
             let rate = f64::from(self.sampled) / passed.as_secs_f64();
             let share = if self.speed == 0.0 { 1.0 } else { NEW_SHARE };
             self.speed += (rate - self.speed) * share;
-            self.others.rate = (self.speed * OTHERS_SHARE).max(OTHERS_LEAST);
+            self.extends.rate = (self.speed * OTHERS_SHARE).max(OTHERS_FIRST);
+            self.releases.rate = (self.speed * OTHERS_SHARE).max(RELEASES_LEAST);
         }
         (self.sample_from, self.sampled) = (now, 0);
     }

@@ -9,8 +9,9 @@ mod turn;
 pub use port::PortSpec;
 
 use crate::arp::Answers;
-use crate::command::{AcquireError, Event, LeaseView, Offer, PortView};
+use crate::command::{Event, LeaseView, Offer, PortView};
 use crate::device::{Device, LinkFault};
+use crate::error::AcquireError;
 use crate::lease::{Acquire, ClientIdentifier, Due, LeaseId, Machine, PortId, State, Table};
 use crate::pace::Class;
 use crate::random::Random;

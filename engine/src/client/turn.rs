@@ -56,6 +56,7 @@ impl Client {
         match parse(frame) {
             Ok(packet) => {
                 counters.packets_received += 1;
+                packet.oddities.iter().for_each(|oddity| counters.accept(oddity));
                 match packet.body {
                     Body::Arp(arp) => self.arp(port, packet.link, &arp, now),
                     Body::Dhcp(datagram) => {
@@ -223,11 +224,7 @@ impl Client {
     fn may_send(&mut self, index: usize, class: Class, now: Instant) -> bool {
         let port = &mut self.ports[index];
         !port.ready[class as usize].is_empty()
-            && match class {
-                Class::Extend | Class::Release => port.pacer.may_send_other(now),
-                Class::Request => true,
-                Class::Discover => port.pacer.may_start(now),
-            }
+            && port.pacer.may_send(class, now)
     }
 
     fn send_answer<D: Device>(&mut self, index: usize, device: &mut D) -> bool {
@@ -293,11 +290,7 @@ impl Client {
             }
             Err(_) => port.counters.frames_too_long += 1,
         }
-        match wanted {
-            Class::Extend | Class::Release => port.pacer.sent_other(),
-            Class::Discover => port.pacer.started(),
-            Class::Request => {}
-        }
+        port.pacer.sent(wanted);
         let Some(entry) = self.table.entry_mut(slot) else { return true };
         entry.in_flight |= wanted == Class::Discover;
         if entry.machine.as_ref().is_some_and(|machine| machine.xid() == fresh) {
@@ -309,12 +302,7 @@ impl Client {
     /// When this port can go on with what waits for tokens.
     fn wake(&self, index: usize) -> Option<Instant> {
         let port = &self.ports[index];
-        let waits = |class: Class| !port.ready[class as usize].is_empty();
-        let window_open = port.pacer.window().is_none_or(|size| port.pacer.in_flight() < size);
-        port.pacer.next(
-            waits(Class::Discover) && window_open,
-            waits(Class::Extend) || waits(Class::Release),
-        )
+        port.pacer.next(|class| !port.ready[class as usize].is_empty())
     }
 }
 

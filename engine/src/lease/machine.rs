@@ -460,18 +460,20 @@ impl Machine {
     /// The step that sending `due` takes.
     fn sent(&mut self, due: Due, now: Instant, fresh: u32) {
         let plan = self.identity.profile.retransmission;
+        let repeated = self.state.exchange().is_some_and(|exchange| exchange.sent > 0);
+        let broadcast = self.wants_broadcast(repeated);
         match (&mut self.state, due) {
             (State::Init, Due::Discover) => {
                 self.xid = fresh;
                 let mut exchange = Exchange::due(now);
-                exchange.broadcast = self.wants_broadcast(0);
+                exchange.broadcast = broadcast;
                 exchange.sent = 1;
                 exchange.next = now + plan.wait(1, &mut self.random);
                 self.state = State::Selecting { exchange };
             }
             (State::Selecting { exchange }, Due::Discover) => {
                 let mut exchange = *exchange;
-                exchange.broadcast = self.wants_broadcast(exchange.sent);
+                exchange.broadcast = broadcast;
                 exchange.secs = seconds(now.since(exchange.first));
                 exchange.sent = exchange.sent.saturating_add(1);
                 exchange.next = now + plan.wait(exchange.sent, &mut self.random);
@@ -481,6 +483,7 @@ impl Machine {
                 if exchange.sent == 0 {
                     exchange.first = now;
                 }
+                exchange.broadcast |= broadcast;
                 exchange.sent = exchange.sent.saturating_add(1);
                 exchange.next = now + plan.wait(exchange.sent, &mut self.random);
             }
@@ -513,9 +516,9 @@ impl Machine {
         }
     }
 
-    fn wants_broadcast(&self, sent: u8) -> bool {
+    fn wants_broadcast(&self, repeated: bool) -> bool {
         match self.identity.profile.broadcast {
-            BroadcastFlag::Auto => !self.unicast_arrives || sent >= 2,
+            BroadcastFlag::Auto => !self.unicast_arrives || repeated,
             BroadcastFlag::Always => true,
             BroadcastFlag::Never => false,
         }

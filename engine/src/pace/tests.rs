@@ -57,7 +57,7 @@ fn a_rate_is_kept_evenly() {
     }
     assert_eq!(starts.len(), 100);
     assert!(starts.windows(2).all(|pair| (9..=11).contains(&(pair[1] - pair[0]))));
-    assert_eq!(pacer.next(true, false), Some(ms(1000)));
+    assert_eq!(pacer.next(|class| class == Class::Discover), Some(ms(1000)));
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn an_idle_server_says_nothing_about_its_speed() {
 fn releases_in_a_second(pacer: &mut Pacer) -> u32 {
     let mut sent = 0;
     for at in 1000..2000 {
-        while pacer.may_send_other(ms(at)) {
-            pacer.sent_other();
+        while pacer.may_send(Class::Release, ms(at)) {
+            pacer.sent(Class::Release);
             sent += 1;
         }
     }

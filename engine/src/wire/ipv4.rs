@@ -78,17 +78,17 @@ pub fn emit(header: &Header, payload_len: usize, slot: &mut [u8]) -> Result<(), 
 /// (RFC 1071 section 1). Sums may be added up; [`fold`] ends them.
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u64 {
-    // Summed as 32-bit words in the machine's own byte order, which compilers do many at a time:
-    // RFC 1071 section 2 (A), (B) and (C) show that only the result needs its bytes in order.
-    let mut words = bytes.chunks_exact(4);
-    let mut total: u64 = 0;
-    for word in &mut words {
-        total += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-    }
-    let mut last = [0; 4];
-    last[..words.remainder().len()].copy_from_slice(words.remainder());
-    total += u64::from(u32::from_ne_bytes(last));
-    u64::from(u16::from_be(fold(total)))
+    // Summed in words of 64 bits in the machine's own byte order, the carries added back in: by
+    // RFC 1071 section 2 (B) and (C) only the result needs its bytes in order.
+    let add = |total: u64, word: u64| {
+        let (total, carry) = total.overflowing_add(word);
+        total + u64::from(carry)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let total = words.iter().fold(0, |total, word| add(total, u64::from_ne_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    u64::from(u16::from_be(fold(add(total, u64::from_ne_bytes(last)))))
 }
 
 /// Folds a sum into 16 bits; 0xffff over data that includes a right checksum.

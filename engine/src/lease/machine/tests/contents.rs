@@ -203,10 +203,23 @@ fn broadcast_answers_are_asked_for_where_unicast_cannot_arrive() {
     };
     const SET: u16 = 0x8000;
     assert_eq!(flags(BroadcastFlag::Auto, false), [SET; 5]);
-    // Two unanswered ones are reason enough to doubt.
-    assert_eq!(flags(BroadcastFlag::Auto, true), [0, 0, SET, SET, SET]);
+    // One that went unanswered is reason enough to doubt.
+    assert_eq!(flags(BroadcastFlag::Auto, true), [0, SET, SET, SET, SET]);
     assert_eq!(flags(BroadcastFlag::Always, true), [SET; 5]);
     assert_eq!(flags(BroadcastFlag::Never, false), [0; 5]);
+}
+
+#[test]
+fn a_repeated_request_asks_for_a_broadcast_answer() {
+    let mut rig = Rig::new(1);
+    rig.send();
+    rig.hear(MessageType::Offer).unwrap();
+    let flags = [(); 3].map(|()| {
+        let flags = rig.send().dhcp().flags;
+        rig.sleep();
+        flags
+    });
+    assert_eq!(flags, [0, 0x8000, 0x8000]);
 }
 
 #[test]
