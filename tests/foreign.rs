@@ -85,7 +85,19 @@ fn foreign_clients(netns: &Netns) {
         links.wait_carrier("f0", Duration::from_secs(5)).unwrap();
         let mut client = netns
             .spawn("udhcpc", |command| {
-                command.args(["-f", "-q", "-n", "-t", "10", "-T", "1", "-i", "f0", "-s", "/bin/true"]);
+                command.args([
+                    "-f",
+                    "-q",
+                    "-n",
+                    "-t",
+                    "10",
+                    "-T",
+                    "1",
+                    "-i",
+                    "f0",
+                    "-s",
+                    "/bin/true",
+                ]);
             })
             .unwrap();
         let status = client.wait_timeout(Duration::from_secs(20)).unwrap();

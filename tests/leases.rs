@@ -36,7 +36,14 @@ fn story(server: &'static dyn Server) {
     eprintln!("{}: bound in {:?}: {}", server.name(), began.elapsed(), engine.summary());
     let view = engine.port();
     let l = view.latencies.unwrap();
-    eprintln!("window {:?} offer p50 {} max {} ack p50 {} max {}", view.window, l.discover_offer.value_at_quantile(0.5), l.discover_offer.max(), l.request_ack.value_at_quantile(0.5), l.request_ack.max());
+    eprintln!(
+        "window {:?} offer p50 {} max {} ack p50 {} max {}",
+        view.window,
+        l.discover_offer.value_at_quantile(0.5),
+        l.discover_offer.max(),
+        l.request_ack.value_at_quantile(0.5),
+        l.request_ack.max()
+    );
 
     check_table(&engine, &mut running, server);
     check_options(&engine, &config);

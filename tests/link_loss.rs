@@ -42,9 +42,8 @@ fn a_link_that_goes_down_and_comes_up_again_costs_no_lease() {
     let (wire, _server, mut engine) = stage(6);
     let links = wire.client.links().unwrap();
     links.set_down("c0").unwrap();
-    engine.wait("the fault is told", Duration::from_secs(3), |engine| {
-        fault(engine, LinkFault::Down)
-    });
+    engine
+        .wait("the fault is told", Duration::from_secs(3), |engine| fault(engine, LinkFault::Down));
     engine.pump(Duration::from_millis(500));
     assert_eq!(engine.table().len(), LEASES as usize, "held on");
     links.set_up("c0").unwrap();

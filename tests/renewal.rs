@@ -130,9 +130,7 @@ fn check_request(request: &Seen, mac: Mac, to: Ipv4Addr) {
 
 /// T2 with the server gone: broadcast REQUESTs from each client.
 fn rebinding(engine: &mut LabEngine, witness: &Witness, server: Ipv4Addr) {
-    let is_broadcast = |seen: &Seen| {
-        matches!(seen, Seen::Dhcp { destination, .. } if destination.ip().is_broadcast())
-    };
+    let is_broadcast = |seen: &Seen| matches!(seen, Seen::Dhcp { destination, .. } if destination.ip().is_broadcast());
     let rebind = |index| {
         let seen = requests(&witness.of(mac(index)), |ciaddr| !ciaddr.is_unspecified());
         seen.into_iter().find(is_broadcast)

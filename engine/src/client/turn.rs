@@ -223,8 +223,7 @@ impl Client {
 
     fn may_send(&mut self, index: usize, class: Class, now: Instant) -> bool {
         let port = &mut self.ports[index];
-        !port.ready[class as usize].is_empty()
-            && port.pacer.may_send(class, now)
+        !port.ready[class as usize].is_empty() && port.pacer.may_send(class, now)
     }
 
     fn send_answer<D: Device>(&mut self, index: usize, device: &mut D) -> bool {

@@ -149,7 +149,9 @@ struct Word {
 
 impl Word {
     fn push(&mut self, piece: &[u8]) {
-        if !self.present && let [a, b, c, d] = piece {
+        if !self.present
+            && let [a, b, c, d] = piece
+        {
             // As good as always: whole, in one piece.
             *self = Self { present: true, bytes: [*a, *b, *c, *d], len: 4 };
             return;
