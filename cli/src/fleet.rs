@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use lessee_engine::command::{AcquireError, Command, Event};
+use lessee_engine::command::{Command, Event};
+use lessee_engine::error::AcquireError;
 use lessee_engine::device::LinkFault;
 use lessee_engine::lease::{Acquire, ClientIdentifier, Kinds, LeaseId, Notice, Profile};
 use lessee_engine::wire::vlan::VlanStack;
