@@ -5,13 +5,11 @@ use crate::check::{Checked, Rule, Violation};
 use crate::coverage::Mark;
 use crate::device::Port;
 use crate::network::Packet;
-use crate::sabotage::Sabotage;
 use crate::seen::{Body, see};
 use crate::world::World;
 use lessee_engine::client::Client;
 use lessee_engine::command::Event;
 use lessee_engine::device::{Frame, Meta};
-use lessee_engine::lease::Terms;
 use lessee_engine::time::Instant;
 use lessee_engine::wire::dhcp::MessageType;
 use lessee_lab::embedded::Server;
@@ -81,7 +79,7 @@ impl World {
         for turns in 0.. {
             let host = &mut self.hosts[place];
             let frames: u64 = host.ports.iter().map(|port| port.received).sum();
-            let turn = host.client.turn(now, &mut host.ports);
+            let turn = host.client.turn(self.sabotage.clock(now), &mut host.ports);
             let taken: u64 = host.ports.iter().map(|port| port.received).sum();
             host.next = turn.next;
             self.after(client, now)?;
@@ -142,6 +140,7 @@ impl World {
         for (lease, _) in &touched {
             self.look(*lease, now)?;
         }
+        self.sabotage.replay(&mut self.replayed, &mut frames, now);
         for (lease, port, seen, bytes, made_it) in frames.drain(..) {
             let held = touched.iter().find(|(other, _)| *other == lease).and_then(|(_, held)| *held);
             self.check.sent(lease, &Sent { seen: &seen, held, now })?;
@@ -253,16 +252,6 @@ impl World {
         }
         self.slot = slot;
         Ok(())
-    }
-
-    /// The caller's terms of a lease, for [`Sabotage`].
-    pub(crate) fn sabotaged(&self) -> Sabotage {
-        self.sabotage
-    }
-
-    /// Terms that the model has for a lease.
-    pub(crate) fn terms(&self, lease: u32) -> Option<Terms> {
-        self.check.leases[lease as usize].terms
     }
 }
 

@@ -8,7 +8,7 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod view;
-mod wire;
+pub(crate) mod wire;
 
 use crate::coverage::{Coverage, Mark};
 use crate::seen::{Body, Dhcp, Seen};
