@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check fmt clippy deny docs shell bench
+.PHONY: help demo test test-long check fmt clippy deny docs shell bench sim
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,11 @@ test: ## all tests, on real links and against real servers (as root: installs th
 
 test-long: export LESSEE_LONG = 1
 test-long: test ## the same, with the tests that take minutes each
+
+sim: export SIM_SEED = $(SEED)
+sim: export SIM_SEEDS = $(SEEDS)
+sim: ## the simulator; SEED=n runs that seed again, SEEDS=n so many from there on
+	$(CARGO) test --locked -p lessee-tests --test sim -- --nocapture every_rule
 
 check: fmt clippy deny docs shell ## format, lints, house rules, licences, documentation
 

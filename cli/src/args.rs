@@ -23,7 +23,7 @@ Examples:
   lessee lease eth0                             one lease, kept and renewed until Ctrl-C
   lessee lease eth0 --count 500 --hold 10m      five hundred of them, for ten minutes
   lessee load eth0 --leases 5000 --rate 200     load test of the server behind eth0
-  sudo lessee load --lab --leases 10000         the same against a private network; nothing needed
+  lessee load --lab --leases 10000              the same against a private network; nothing needed
 
 Sending raw packets needs CAP_NET_RAW: run lessee with sudo, or give it the capability once:
   sudo setcap cap_net_raw+ep \"$(command -v lessee)\"
@@ -108,8 +108,10 @@ pub(crate) struct Wire {
 
     /// Ask servers to broadcast their answers: auto, always or never
     ///
-    /// `auto` asks where a unicast answer could not arrive (see --no-promiscuous), and from the
-    /// third unanswered try on. `always` helps with servers, relays and Wi-Fi access points that
+    /// `auto` asks where a unicast answer could not arrive (see --no-promiscuous), from the third
+    /// unanswered try on, and in `load` with more than 1,000 leases on an interface: Linux hosts
+    /// keep 1,024 neighbours by default (gc_thresh3), so that servers like dnsmasq cannot unicast
+    /// to more. `always` helps with servers, relays and Wi-Fi access points that
     /// lose unicasts to unknown stations.
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::broadcast)]
     pub(crate) broadcast: BroadcastFlag,

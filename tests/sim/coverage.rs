@@ -79,6 +79,7 @@ marks! {
     Probe = "probe",
     ProbeOffer = "OFFER reported to a probe",
     Release = "release",
+    ReleaseAll = "release all",
     Renewal = "renew",
     // What runs were like.
     TwoServers = "run with several servers on a link",
@@ -111,11 +112,6 @@ impl Default for Coverage {
 impl Coverage {
     pub(crate) const fn mark(&mut self, mark: Mark) {
         self.counts[mark as usize] += 1;
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn get(&self, mark: Mark) -> u64 {
-        self.counts[mark as usize]
     }
 
     pub(crate) fn misbehaved(&mut self, name: &'static str, count: u64) {

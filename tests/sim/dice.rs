@@ -55,10 +55,6 @@ impl Dice {
         let base = low << self.below(doublings + 1);
         (base + self.below(base)).min(high)
     }
-
-    pub(crate) fn spread_time(&mut self, low: Duration, high: Duration) -> Duration {
-        Duration::from_nanos(self.spread(nanos(low), nanos(high)))
-    }
 }
 
 pub(crate) fn nanos(time: Duration) -> u64 {

@@ -64,11 +64,20 @@ impl World {
         self.dice.spread(nanos(Duration::from_millis(200)), self.plan.horizon / 6 + 1_000_000_000)
     }
 
+    /// Until the next one: mostly spread evenly, sometimes in a burst.
+    fn gap(&mut self, middle: u64) -> u64 {
+        if self.dice.percent(25) {
+            self.dice.spread(1_000_000, middle)
+        } else {
+            self.dice.between(0, 2 * middle)
+        }
+    }
+
     pub(crate) fn fault(&mut self) -> Checked {
         if self.healed {
             return Ok(());
         }
-        let wait = self.dice.spread(1_000_000, self.plan.fault_gap);
+        let wait = self.gap(self.plan.fault_gap);
         self.later(wait, What::Fault);
         let client = self.dice.index(self.hosts.len()) as u8;
         let server = self.dice.index(self.servers.len()) as u8;
@@ -101,6 +110,10 @@ impl World {
             Trouble::Suspend => {
                 self.check.coverage.mark(Mark::Suspend);
                 host.suspended = true;
+                if self.dice.percent(30) {
+                    // Somebody asks for addresses that will be over when it wakes.
+                    self.later(while_.saturating_sub(5_000_000), What::Stranger(node));
+                }
                 Mend::Suspend(client)
             }
             Trouble::RingFull => {
@@ -216,7 +229,7 @@ impl World {
     }
 
     /// Somebody on the network asks who has an address.
-    fn stranger(&mut self, node: u8) -> Checked {
+    pub(crate) fn stranger(&mut self, node: u8) -> Checked {
         for _ in 0..self.dice.between(1, 40) {
             self.check.coverage.mark(Mark::Stranger);
             let (_, spec) = &self.plan.servers[self.dice.index(self.plan.servers.len())];
@@ -260,6 +273,9 @@ impl World {
                 host.poked = true;
                 let clock = host.clock(self.now);
                 self.check.troubled(client, clock);
+                if !self.healed && self.dice.percent(10) {
+                    return self.release_all(client);
+                }
             }
             Mend::Ring(client, port) => {
                 let host = &mut self.hosts[usize::from(client)];
@@ -275,6 +291,22 @@ impl World {
                 let host = &mut self.hosts[usize::from(client)];
                 host.slow = false;
                 host.poked = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A caller that waited for the client to wake wants no lease any more.
+    fn release_all(&mut self, client: u8) -> Checked {
+        self.check.coverage.mark(Mark::ReleaseAll);
+        let host = &mut self.hosts[usize::from(client)];
+        let now = host.clock(self.now);
+        host.client.release_all(now);
+        for lease in 0..self.check.leases.len() as u32 {
+            let model = &self.check.leases[lease as usize];
+            if model.home.client == client && model.end.is_none() {
+                self.check.ended(lease, End::Release, now);
+                self.look(lease, now)?;
             }
         }
         Ok(())
@@ -318,7 +350,7 @@ impl World {
         if self.healed {
             return Ok(());
         }
-        let wait = self.dice.spread(1_000_000, self.plan.command_gap);
+        let wait = self.gap(self.plan.command_gap);
         self.later(wait, What::Command);
         for _ in 0..self.dice.pick(&[1, 1, 1, 2, 5, 40]) {
             let person = self.dice.index(self.leases.len());
@@ -393,7 +425,8 @@ impl World {
         wish.probe = probe;
         if self.dice.percent(10) {
             let (_, spec) = &self.plan.servers[self.dice.index(self.plan.servers.len())];
-            wish.requested_address = Some((u32::from(spec.first) + self.dice.below(9) as u32).into());
+            wish.requested_address =
+                Some((u32::from(spec.first) + self.dice.below(9) as u32).into());
         }
         let domain = wish.vlans.domain();
         if let Ok(id) = host.client.acquire(wish, now) {
@@ -416,5 +449,4 @@ impl World {
             self.check.excuse(node.segment, message.ciaddr);
         }
     }
-
 }

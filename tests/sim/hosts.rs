@@ -142,7 +142,8 @@ impl World {
         }
         self.sabotage.replay(&mut self.replayed, &mut frames, now);
         for (lease, port, seen, bytes, made_it) in frames.drain(..) {
-            let held = touched.iter().find(|(other, _)| *other == lease).and_then(|(_, held)| *held);
+            let held =
+                touched.iter().find(|(other, _)| *other == lease).and_then(|(_, held)| *held);
             self.check.sent(lease, &Sent { seen: &seen, held, now })?;
             let node = self.hosts[usize::from(client)].nodes[usize::from(port)];
             if made_it {
@@ -186,9 +187,8 @@ impl World {
                 Event::Offer(offer) => {
                     self.check.coverage.mark(Mark::ProbeOffer);
                     let known = self.check.by_id(client, offer.lease);
-                    let probe = known.is_none_or(|place| {
-                        self.check.leases[place as usize].home.probe
-                    });
+                    let probe =
+                        known.is_none_or(|place| self.check.leases[place as usize].home.probe);
                     if !probe {
                         return fail(Rule::Events, format!("an OFFER for no probe: {offer:?}"));
                     }
@@ -199,7 +199,7 @@ impl World {
         if count > most {
             return fail(Rule::Bounded, format!("{count} events waited, for {most} at most"));
         }
-        Ok(())
+        self.check.all_read(client)
     }
 
     /// A frame reaches a node.

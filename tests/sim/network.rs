@@ -102,6 +102,8 @@ pub(crate) enum What {
     Command,
     /// A client's late reader reads.
     Read(u8),
+    /// Somebody asks who has some addresses.
+    Stranger(u8),
     /// All is compared.
     Check,
 }

@@ -96,7 +96,7 @@ impl Scenario {
         let seconds = u64::from(lease_time).clamp(30, 86_400);
         let longest = nanos(Duration::from_secs(seconds * 30));
         let horizon = dice.between(longest / 3, longest);
-        let troubles = troubles(dice);
+        let troubles = troubles(people, dice);
         Self {
             people: persons(people, &clients, dice),
             profile: profile(lease_time, dice),
@@ -104,10 +104,10 @@ impl Scenario {
             strips: dice.percent(40),
             shortens: dice.percent(15),
             scarce,
-            budget: 4500 + dice.below(3000) + people * 14,
+            budget: 12_000 + dice.below(10_000) + people * 30,
             horizon,
             fault_gap: horizon / dice.between(4, 40),
-            command_gap: horizon / (dice.between(2, 40) * people.min(100)).max(4),
+            command_gap: horizon / (dice.pick(&[1, 2, 4, 20]) * people.min(50) + 4),
             troubles,
             clients,
             servers,
@@ -242,7 +242,11 @@ fn port(people: u64, dice: &mut Dice) -> PortSpec {
     }
 }
 
-fn troubles(dice: &mut Dice) -> Vec<Trouble> {
+fn troubles(people: u64, dice: &mut Dice) -> Vec<Trouble> {
+    if people >= 1000 && dice.percent(40) {
+        // More leases end in a sleep than a turn looks at.
+        return vec![Trouble::Suspend, Trouble::Stranger];
+    }
     // Some runs have but one kind of trouble, some have none.
     match dice.below(20) {
         0 => Vec::new(),

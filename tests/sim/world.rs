@@ -168,6 +168,9 @@ impl World {
             return Ok(false);
         };
         self.now = next.max(now);
+        for (place, host) in self.hosts.iter().enumerate() {
+            self.check.tick(place as u8, host.clock(self.now));
+        }
         while let Some(what) = self.network.agenda.take(self.now) {
             self.happen(what)?;
         }
@@ -197,8 +200,7 @@ impl World {
                         if packet.forged {
                             self.excuse_forged(node, &packet);
                         }
-                        let device =
-                            &mut self.hosts[usize::from(client)].ports[usize::from(port)];
+                        let device = &mut self.hosts[usize::from(client)].ports[usize::from(port)];
                         if !device.arrive(Rc::clone(&packet)) {
                             self.check.coverage.mark(Mark::ReceiveRingFull);
                         }
@@ -209,6 +211,7 @@ impl World {
             What::Fault => self.fault(),
             What::Mend(mend) => self.mend(mend),
             What::Command => self.command(),
+            What::Stranger(node) => self.stranger(node),
             What::Read(client) => {
                 let host = &self.hosts[usize::from(client)];
                 if host.suspended { Ok(()) } else { self.read(client) }
@@ -269,6 +272,10 @@ impl World {
         let host = &mut self.hosts[place];
         let now = host.clock(self.now);
         let views = host.client.ports(&mut host.ports);
+        let (leases, living) = (host.client.leases(), self.check.living(place));
+        if leases != living {
+            return fail(Rule::Books, format!("{leases} leases in the table, not {living}"));
+        }
         for (port, view) in views.iter().enumerate() {
             let mut bound = 0;
             for lease in 0..self.check.leases.len() as u32 {
@@ -297,8 +304,10 @@ impl World {
             let spec = machine.server.spec();
             let pool = spec.first..=spec.last;
             let book = machine.server.leases(now);
-            let book: std::collections::HashMap<_, _> =
-                book.iter().map(|entry| ((entry.address, entry.domain, entry.mac), entry)).collect();
+            let book: std::collections::HashMap<_, _> = book
+                .iter()
+                .map(|entry| ((entry.address, entry.domain, entry.mac), entry))
+                .collect();
             for (place, lease) in self.check.leases.iter().enumerate() {
                 let ahead = self.hosts[usize::from(lease.home.client)].ahead;
                 let theirs = Instant::from_nanos(self.now + ahead);
@@ -308,7 +317,8 @@ impl World {
                     continue;
                 }
                 let entry = book.get(&(terms.address, lease.home.domain, lease.home.mac));
-                let end = entry.map(|entry| entry.expiry.map(|at| at + Duration::from_nanos(ahead)));
+                let end =
+                    entry.map(|entry| entry.expiry.map(|at| at + Duration::from_nanos(ahead)));
                 let agrees = match (end, crate::check::end_of(&terms)) {
                     (None, _) | (Some(Some(_)), None) => false,
                     (Some(None), _) => true,

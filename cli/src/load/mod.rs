@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use lessee_engine::command::PortView;
-use lessee_engine::lease::Profile;
+use lessee_engine::lease::{BroadcastFlag, Profile};
 use lessee_engine::pace::{Pacing, Window};
 use lessee_linkctl::Link;
 
@@ -35,6 +35,8 @@ const FIRST_ANSWER: Duration = Duration::from_secs(30);
 const STALL: Duration = Duration::from_secs(90);
 /// Releases a second in the lab; what an unknown server takes is for the engine to find out.
 const LAB_RELEASES: u32 = 100_000;
+/// Clients that the server's host is trusted to unicast to.
+const NEIGHBOURS: u32 = 1000;
 /// Stranded clients that are named.
 const NAMED: usize = 5;
 
@@ -119,11 +121,21 @@ fn plan(args: &Load, first: lessee_engine::wire::ethernet::Mac) -> anyhow::Resul
         hostname: None,
         request: None,
         profile: Arc::new(Profile {
-            broadcast: args.wire.broadcast,
+            broadcast: broadcast(args),
             keep_options: false,
             ..Profile::default()
         }),
     })
+}
+
+/// A host keeps 1,024 neighbours (`gc_thresh3`) unless it is told otherwise, and drops unicasts to
+/// further ones. Servers that leave unicasting to their kernel, like dnsmasq, would answer the
+/// clients beyond only by broadcast; so those are asked for where there are more.
+fn broadcast(args: &Load) -> BroadcastFlag {
+    match args.wire.broadcast {
+        BroadcastFlag::Auto if args.leases > NEIGHBOURS && !args.lab => BroadcastFlag::Always,
+        other => other,
+    }
 }
 
 /// Binds, releases, and takes the figures between.

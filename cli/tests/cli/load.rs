@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use lessee_lab::servers::{self, ServerConfig};
+use lessee_lab::topology::Wire;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -59,6 +61,26 @@ fn a_load_is_told_as_a_table() {
     let json = ran.json();
     assert_eq!((&json["kept"], &json["released"]), (&true.into(), &0.into()));
     server_holds(&server, 100);
+}
+
+#[test]
+fn kea_binds_twenty_thousand_and_strands_nobody() {
+    let story = "kea_binds_twenty_thousand_and_strands_nobody";
+    if !can_run(story) {
+        return;
+    }
+    if servers::find(&servers::KEA).is_none() {
+        eprintln!("skipped: {story}: install the Debian package kea-dhcp4-server");
+        assert!(std::env::var_os("CI").is_none(), "skipped in CI: {story}");
+        return;
+    }
+    let wire = Wire::new().unwrap();
+    let config = ServerConfig::bench(&wire.spec);
+    let _server = servers::start(&servers::KEA, &wire.server, config).unwrap();
+    let ran = run(&wire.client, "load c0 --leases 20000 --json");
+    ran.expect(0, &[]);
+    let json = ran.json();
+    assert_eq!((&json["bound"], &json["released"]), (&20_000.into(), &20_000.into()));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::arp::{deserves_answer, transmit};
 use crate::command::Event;
 use crate::counters::{Counters, record};
 use crate::device::{Device, Frame};
-use crate::lease::{Due, Ignored, Machine, Outcome, PortId, Reply, State};
+use crate::lease::{Due, Ignored, Machine, Outcome, PortId, Reply, State, Terms};
 use crate::pace::Class;
 use crate::time::Instant;
 use crate::wire::arp::Arp;
@@ -200,7 +200,7 @@ impl Client {
         let mut sent = 0;
         let mut room = true;
         while room && sent < SENT_A_TURN && !self.ports[index].answers.is_empty() {
-            room = self.send_answer(index, device);
+            room = self.send_answer(index, device, now);
             sent += usize::from(room);
         }
         for class in Class::ALL {
@@ -226,11 +226,12 @@ impl Client {
         !port.ready[class as usize].is_empty() && port.pacer.may_send(class, now)
     }
 
-    fn send_answer<D: Device>(&mut self, index: usize, device: &mut D) -> bool {
+    fn send_answer<D: Device>(&mut self, index: usize, device: &mut D, now: Instant) -> bool {
         let Some(slot) = device.acquire() else { return false };
         let Some((arp, vlans)) = self.ports[index].answers.pop() else { return false };
-        // Since the question was asked the address may have been given up.
-        if !self.holds(PortId(index as u16), vlans, &arp) {
+        // Since the question was asked the address may have been given up, or its time be over: a
+        // turn handles only so many deadlines.
+        if !self.holds(PortId(index as u16), vlans, &arp, now) {
             return true;
         }
         let port = &mut self.ports[index];
@@ -246,10 +247,13 @@ impl Client {
     }
 
     /// True if the sender of an ARP answer is the lease that holds the address.
-    fn holds(&self, id: PortId, vlans: VlanStack, arp: &Arp) -> bool {
+    fn holds(&self, id: PortId, vlans: VlanStack, arp: &Arp, now: Instant) -> bool {
         let slot = self.holders.get(&(id, vlans.domain(), arp.sender_ip));
         let machine = slot.and_then(|slot| self.table.entry(*slot)?.machine.as_ref());
-        machine.is_some_and(|machine| machine.mac() == arp.sender_mac)
+        machine.is_some_and(|machine| {
+            let end = machine.state().terms().and_then(Terms::expiry);
+            machine.mac() == arp.sender_mac && end.is_none_or(|end| now < end)
+        })
     }
 
     /// Sends for the lease at the head of a ready queue. False: the device has no slot.

@@ -108,6 +108,10 @@ struct Series {
     /// No earlier than so long after `last`.
     wait: Duration,
     rebinding: bool,
+    /// Whose answer counts; `None`: anybody's.
+    server: Option<Ipv4Addr>,
+    /// Answered, or given up: further answers count for nothing.
+    closed: bool,
 }
 
 /// What an ACK that was delivered would grant.
@@ -165,6 +169,10 @@ pub(crate) struct Checker {
     forgetful: Vec<(u8, Ipv4Addr, Ipv4Addr)>,
     /// Addresses of which servers were led to believe something wrong.
     exempt: HashSet<(u8, Ipv4Addr)>,
+    /// For each client, leases with something that its reader does not know.
+    unread: Vec<Vec<u32>>,
+    /// For each client, leases whose last notice was not read.
+    living: Vec<u32>,
     watched: Option<u32>,
     trace: VecDeque<String>,
 }
@@ -176,6 +184,8 @@ impl Checker {
             expiries: vec![BinaryHeap::new(); clients],
             clocks: vec![now; clients],
             trouble: vec![now; clients],
+            unread: vec![Vec::new(); clients],
+            living: vec![0; clients],
             watched,
             ..Self::default()
         }
@@ -207,13 +217,6 @@ impl Checker {
                 .forgetful
                 .iter()
                 .any(|(at, first, last)| *at == segment && (*first..=*last).contains(&address))
-    }
-
-    /// The lease that holds an address.
-    pub(crate) fn holder(&self, segment: u8, domain: Domain, address: Ipv4Addr) -> Option<&Lease> {
-        let place = *self.holders.get(&(segment, domain, address))?;
-        let lease = &self.leases[place as usize];
-        lease.terms.is_some_and(|terms| terms.address == address).then_some(lease)
     }
 
     pub(crate) fn by_mac(&self, client: u8, port: u16, domain: Domain, mac: Mac) -> Option<u32> {
@@ -248,6 +251,7 @@ impl Checker {
         });
         self.by_mac.insert((home.client, home.port, home.domain, home.mac), place);
         self.by_id.insert((home.client, id), place);
+        self.living[usize::from(home.client)] += 1;
         self.say(place, now, || format!("acquire {:?} {id:?}", home.mac));
         place
     }
@@ -328,17 +332,19 @@ impl Checker {
 impl Lease {
     fn hear(&mut self, message: &Dhcp, source: Mac) {
         self.answered_bound = self.phase == Phase::Bound;
-        let start = [self.request, self.extend]
-            .iter()
-            .find(|series| series.sent > 0 && series.xid == message.xid)
-            .map(|series| series.first);
+        let asked = |series: &&Series| {
+            let theirs = series.server.is_none() || series.server == message.server_id;
+            series.sent > 0 && !series.closed && series.xid == message.xid && theirs
+        };
+        let start = [self.request, self.extend].iter().find(asked).map(|series| series.first);
         match (message.kind, start) {
             (MessageType::Offer, _) if message.xid == self.discover.xid => {
                 if let Some(server_id) = message.server_id {
                     self.offers.push((message.yiaddr, server_id));
                 }
             }
-            (MessageType::Nak, Some(_)) => self.nak = true,
+            // RFC 2131 table 3: option 54 is a MUST in a NAK.
+            (MessageType::Nak, Some(_)) => self.nak |= message.server_id.is_some(),
             (MessageType::Ack, Some(start)) => {
                 if let (Some(server_id), Some(lease_time)) = (message.server_id, message.lease_time)
                 {

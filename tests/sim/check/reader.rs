@@ -50,7 +50,28 @@ impl Checker {
         if released {
             let (home, id) = (lease.home, lease.id);
             self.by_id.remove(&(home.client, id));
+            self.living[usize::from(home.client)] -= 1;
         }
         Ok(())
+    }
+
+    /// A reader that has read all there is knows all there is.
+    pub(crate) fn all_read(&mut self, client: u8) -> Checked {
+        for place in std::mem::take(&mut self.unread[usize::from(client)]) {
+            let lease = &self.leases[place as usize];
+            let address = lease.terms.map(|terms| terms.address);
+            let over = lease.phase == super::Phase::Released;
+            let gone = !self.by_id.contains_key(&(client, lease.id));
+            if lease.lost || over != gone || (lease.known != address && !over) {
+                let text = format!("nobody was told: {:?}, {address:?}", lease.phase);
+                return broken(Rule::Events, place, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leases of a client that are in its table.
+    pub(crate) fn living(&self, client: usize) -> u32 {
+        self.living[client]
     }
 }

@@ -25,9 +25,11 @@ impl Checker {
             _ => {}
         }
         let lease = &mut self.leases[place as usize];
-        if held.is_none() && before != Phase::Init && phase == Phase::Selecting {
-            lease.answered_bound = false;
+        if held != terms || (phase == Phase::Released && before != phase) {
+            self.unread[usize::from(lease.home.client)].push(place);
         }
+        // What was asked in RENEWING is not answered in REBINDING.
+        lease.extend.closed |= phase == Phase::Rebinding && !lease.extend.rebinding;
         lease.phase = phase;
         lease.terms = terms;
         lease.was_bound |= terms.is_some();
@@ -75,6 +77,7 @@ impl Checker {
         lease.acked = now;
         lease.renew_asked = false;
         lease.nak = false;
+        (lease.request.closed, lease.extend.closed) = (true, true);
         let home = lease.home;
         if let Some(end) = end_of(new) {
             self.expiries[usize::from(home.client)].push(Reverse((end, place)));
@@ -88,7 +91,7 @@ impl Checker {
                 && other.holds(theirs)
                 && other.phase != Phase::Releasing;
             if clash && !self.is_excused(home.segment, new.address) {
-                let text = format!("{} is held by lease {twin} as well", new.address);
+                let text = format!("lease {twin} holds it as well: {:?}, {new:?}", other.terms);
                 return broken(Rule::Unique, place, text);
             }
             if clash {

@@ -139,14 +139,14 @@ impl Checker {
             return fail("REQUEST for what nobody offered");
         }
         if lease.request.sent == 0 {
-            lease.request = Series::begin(message, now);
+            lease.request = Series { server: Some(server), ..Series::begin(message, now) };
             return Ok(());
         }
         if lease.request.sent >= 4 {
             return broken(Rule::Timing, place, "a fifth REQUEST for one offer");
         }
         // secs stays the DISCOVER's.
-        let secs = (now.since(lease.request.first)).as_secs() as u16;
+        let secs = now.since(lease.request.first).as_secs().min(0xffff) as u16;
         lease.request.repeated(place, secs, now, trouble)?;
         self.coverage.mark(Mark::RequestAgain);
         Ok(())
@@ -183,7 +183,8 @@ impl Checker {
         if again {
             lease.extend.again(place, rebinding, now, trouble)?;
         } else {
-            lease.extend = Series { rebinding, ..Series::begin(message, now) };
+            let server = (!rebinding).then_some(terms.server_id);
+            lease.extend = Series { rebinding, server, ..Series::begin(message, now) };
         }
         if message.secs != now.since(lease.extend.first).as_secs().min(0xffff) as u16 {
             return fail("secs is not the time since the first REQUEST");
@@ -273,6 +274,8 @@ impl Series {
             secs: message.secs,
             wait: Duration::ZERO,
             rebinding: false,
+            server: None,
+            closed: false,
         }
     }
 
