@@ -42,7 +42,7 @@ Examples:
   lessee lease eth0                             one lease until Ctrl-C, then released
   lessee lease eth0 --hold 0s --keep            bind and leave it to the server's lease time
   lessee lease eth0 --mac 02:00:00:00:00:2a --hostname printer --request 192.0.2.42
-  lessee lease eth0 --count 1000 --mac-base 02:00:00:00:00:00 --hostname 'host-{n}' --hold 1h
+  lessee lease eth0 --count 1000 --mac-base 02:00:00:00:00:00 --hostname 'host-{i}' --hold 1h
   lessee lease eth0 --vlan 100 --json | jq      events as JSON lines: bound, renewed, changed, lost …
 
 Ctrl-C (SIGINT), SIGTERM and SIGHUP end the run in order: leases are released unless --keep. A second signal ends it at once.";
@@ -176,7 +176,7 @@ pub(crate) struct Lease {
     #[command(flatten)]
     pub(crate) wire: Wire,
 
-    /// Option 12; `{n}` becomes the lease's number, from 0
+    /// Option 12; `{i}` becomes the lease's number, from 0
     #[arg(long, value_name = "NAME")]
     pub(crate) hostname: Option<String>,
 

@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     pub(crate) macs: MacRange,
     pub(crate) vlan: VlanStack,
     pub(crate) client_id: ClientIdentifier,
-    /// `{n}` becomes the lease's number.
+    /// `{i}` becomes the lease's number.
     pub(crate) hostname: Option<String>,
     pub(crate) request: Option<Ipv4Addr>,
     pub(crate) profile: Arc<Profile>,
@@ -50,7 +50,7 @@ impl Plan {
             tag: u64::from(n),
             vlans: self.vlan,
             client_id: self.client_id.clone(),
-            hostname: hostname.map(|name| name.replace("{n}", &n.to_string()).into()),
+            hostname: hostname.map(|name| name.replace("{i}", &n.to_string()).into()),
             requested_address: self.request,
             ..Acquire::new(PORT, self.macs.get(n), Arc::clone(&self.profile))
         }

@@ -107,7 +107,7 @@ fn plan(args: &Lease, link: &Link) -> anyhow::Result<Plan> {
         if args.is_many() { macs::base_of_many(link.mac) } else { macs::of_lease(link.mac) }
     });
     let macs = MacRange::new(first, args.count)?;
-    let longest = |name: &String| name.replace("{n}", &(args.count - 1).to_string()).len();
+    let longest = |name: &String| name.replace("{i}", &(args.count - 1).to_string()).len();
     if let Some(len) = args.hostname.as_ref().map(longest).filter(|len| !(1..=255).contains(len)) {
         anyhow::bail!("--hostname: a hostname has 1 to 255 bytes, and this makes one of {len}");
     }

@@ -36,21 +36,30 @@ impl Bell {
     }
 }
 
-/// Commands the engine from any thread. Clones share the engine and the stream of events.
+/// Commands the engine from any thread. Clones share the engine and the stream of events. When the
+/// last one is dropped the engine stops, and releases nothing.
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: Sender<Command>,
     events: Receiver<Event>,
-    bell: Arc<Bell>,
+    /// Dropped after the channel's end, so that the loop wakes to find it closed.
+    bell: Rope,
+}
+
+/// A handle's hold on the bell: rings it when let go.
+#[derive(Clone, Debug)]
+struct Rope(Arc<Bell>);
+
+impl Drop for Rope {
+    fn drop(&mut self) {
+        // A bell that cannot be rung belongs to a loop that cannot be woken in any way.
+        let _unheard = self.0.ring();
+    }
 }
 
 impl Handle {
-    pub(crate) const fn new(
-        commands: Sender<Command>,
-        events: Receiver<Event>,
-        bell: Arc<Bell>,
-    ) -> Self {
-        Self { commands, events, bell }
+    pub(crate) fn new(commands: Sender<Command>, events: Receiver<Event>, bell: Arc<Bell>) -> Self {
+        Self { commands, events, bell: Rope(bell) }
     }
 
     /// Queues a command without ever blocking.
@@ -63,7 +72,7 @@ impl Handle {
             TrySendError::Full(_) => HandleError::Busy,
             TrySendError::Disconnected(_) => HandleError::Gone,
         })?;
-        self.bell.ring().map_err(HandleError::Wake)
+        self.bell.0.ring().map_err(HandleError::Wake)
     }
 
     /// Queues a command, waiting for room.
@@ -72,7 +81,7 @@ impl Handle {
     /// [`HandleError::Gone`] if the engine has stopped.
     pub fn send_waiting(&self, command: Command) -> Result<(), HandleError> {
         self.commands.send(command).map_err(|_| HandleError::Gone)?;
-        self.bell.ring().map_err(HandleError::Wake)
+        self.bell.0.ring().map_err(HandleError::Wake)
     }
 
     /// Begins a lease and returns its name; the address comes as an event.

@@ -32,8 +32,10 @@ const NEW_SHARE: f64 = 0.25;
 const BURST: f64 = 32.0;
 /// A token, less what floating point may lose while it trickles in.
 const WHOLE: f64 = 1.0 - 1e-6;
-/// Length of the intervals over which the server's speed is measured.
-const SAMPLE: Duration = Duration::from_millis(100);
+/// An interval longer than this had a pause in it, and says nothing about the server's speed.
+const IDLE: Duration = Duration::from_millis(500);
+/// Least length of the intervals over which the server's speed is measured.
+const SAMPLE: Duration = Duration::from_millis(20);
 
 /// A limit on exchanges in flight: DISCOVERs sent whose lease is neither bound nor overdue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -200,7 +202,7 @@ impl Pacer {
         // A long interval, or one that ends with a window half empty, was an idle one: it says
         // nothing about the server.
         let busy = self.window().is_none_or(|size| self.in_flight * 2 >= size);
-        if busy && passed < SAMPLE * 5 && !self.others_fixed {
+        if busy && passed < IDLE && !self.others_fixed {
             let rate = f64::from(self.sampled) / passed.as_secs_f64();
             let share = if self.speed == 0.0 { 1.0 } else { NEW_SHARE };
             self.speed += (rate - self.speed) * share;

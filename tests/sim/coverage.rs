@@ -88,6 +88,7 @@ marks! {
     Tagged = "run with VLANs",
     TagsStripped = "run with tags in the metadata",
     ScarcePool = "run with too few addresses",
+    NakStorm = "run with servers that refuse everything",
     Infinite = "run with infinite leases",
     Short = "run with leases below a minute",
     ByArp = "run with servers that resolve by ARP",

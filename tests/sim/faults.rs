@@ -48,6 +48,12 @@ impl World {
                 self.acquire(person, false);
             }
         }
+        if self.plan.refuses {
+            let refuse = Lie::new(Misbehaviour::Nak).on(Kinds::REQUEST);
+            self.servers.iter_mut().for_each(|machine| machine.server.set_rules(vec![refuse]));
+            self.plan.troubles.retain(|trouble| *trouble != Trouble::Rules);
+            self.check.coverage.mark(Mark::NakStorm);
+        }
         if !self.plan.troubles.is_empty() && self.dice.percent(60) {
             self.later(0, What::Fault);
         }
@@ -273,7 +279,9 @@ impl World {
                 host.poked = true;
                 let clock = host.clock(self.now);
                 self.check.troubled(client, clock);
-                if !self.healed && self.dice.percent(10) {
+                // With more leases overdue than a turn looks at, the rest must not be used either.
+                let often = if self.plan.people.len() >= 1000 { 50 } else { 10 };
+                if !self.healed && self.dice.percent(often) {
                     return self.release_all(client);
                 }
             }

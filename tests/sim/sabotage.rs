@@ -41,7 +41,7 @@ impl Sabotage {
                 .for_each(|kind| kinds.insert(kind));
             (notice.kinds, notice.lost) = (kinds, None);
         }
-        self == Self::LoseNotices && notice.sequence % 3 == 0
+        self == Self::LoseNotices && notice.sequence.is_multiple_of(3)
     }
 
     /// The time that the engine is told.

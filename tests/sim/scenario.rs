@@ -65,6 +65,8 @@ pub(crate) struct Scenario {
     pub(crate) port: PortSpec,
     pub(crate) strips: bool,
     pub(crate) troubles: Vec<Trouble>,
+    /// The servers refuse every REQUEST until the network heals.
+    pub(crate) refuses: bool,
     /// Rules may shorten leases.
     pub(crate) shortens: bool,
     pub(crate) scarce: bool,
@@ -102,6 +104,7 @@ impl Scenario {
             profile: profile(lease_time, dice),
             port: port(people, dice),
             strips: dice.percent(40),
+            refuses: people < 100 && dice.percent(4),
             shortens: dice.percent(15),
             scarce,
             budget: 12_000 + dice.below(10_000) + people * 30,

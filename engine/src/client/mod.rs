@@ -138,10 +138,10 @@ impl Client {
         }
     }
 
-    /// True while a lease waits for its RELEASE to be sent.
+    /// True while a lease waits for its RELEASE to be sent, or a device for its frames to be taken.
     #[must_use]
     pub fn is_releasing(&self) -> bool {
-        self.ports.iter().any(|port| port.releasing > 0)
+        self.ports.iter().any(|port| port.leaving > 0 || port.pending > 0)
     }
 
     /// Number of leases, in any state.
@@ -223,12 +223,12 @@ impl Client {
     ) -> Option<R> {
         let machine = self.table.entry_mut(slot)?.machine.as_mut()?;
         let before = machine.state().terms().map(|terms| terms.address);
-        let releasing = matches!(machine.state(), State::Releasing { .. });
+        let leaving = machine.is_leaving();
         let result = step(machine);
-        let still = matches!(machine.state(), State::Releasing { .. });
-        if releasing != still {
+        let still = machine.is_leaving();
+        if leaving != still {
             let port = self.table.entry(slot)?.port;
-            let count = &mut self.ports[usize::from(port.0)].releasing;
+            let count = &mut self.ports[usize::from(port.0)].leaving;
             *count = if still { *count + 1 } else { count.saturating_sub(1) };
         }
         self.settle(slot, before, now);

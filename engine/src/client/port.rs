@@ -9,6 +9,11 @@ use crate::pace::{Class, Pacer, Pacing};
 use crate::time::Instant;
 use std::collections::VecDeque;
 
+/// Leases that were answered only after asking for a broadcast before all leases of a port ask for
+/// one. dnsmasq, for instance, puts each client that it unicasts to into its kernel's neighbour
+/// table, which by default ends at 1,024 entries: answers to further clients are lost.
+const DOUBTS: u32 = 8;
+
 /// What the client needs to know of a port.
 #[derive(Clone, Debug)]
 pub struct PortSpec {
@@ -52,7 +57,12 @@ pub(super) struct Port {
     pub(super) latencies: Option<Box<Latencies>>,
     pub(super) leases: u32,
     pub(super) bound: u32,
-    pub(super) releasing: u32,
+    /// Leases that are over once a RELEASE is sent, or an ACK has come and been answered so.
+    pub(super) leaving: u32,
+    /// Frames that the device still holds.
+    pub(super) pending: u32,
+    /// Leases that were answered only after they had asked for a broadcast.
+    pub(super) doubts: u32,
 }
 
 impl Port {
@@ -66,8 +76,18 @@ impl Port {
             latencies: if spec.latencies { Latencies::new() } else { None },
             leases: 0,
             bound: 0,
-            releasing: 0,
+            leaving: 0,
+            pending: 0,
+            doubts: 0,
             spec,
+        }
+    }
+
+    /// Notes that a lease was answered only after it had repeated itself, asking for a broadcast.
+    pub(super) fn doubt_unicast(&mut self) {
+        self.doubts = self.doubts.saturating_add(1);
+        if self.doubts >= DOUBTS {
+            self.spec.unicast_arrives = false;
         }
     }
 

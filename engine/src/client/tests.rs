@@ -65,6 +65,8 @@ pub(super) enum Mood {
     Refuses,
     /// Answers broadcasts only, so that renewals fail and rebinds do not.
     DeafToUnicast,
+    /// Its unicast answers to clients without an address never arrive.
+    UnheardUnlessBroadcast,
 }
 
 /// A client, its links, a server, and the clock.
@@ -158,6 +160,11 @@ impl World {
     fn answer(&mut self, sent: &Sent) -> Option<Answer> {
         let kind = match (sent.kind, self.mood) {
             (_, Mood::Silent) => return None,
+            (MessageType::Discover | MessageType::Request, Mood::UnheardUnlessBroadcast)
+                if sent.flags == 0 && sent.ciaddr.is_unspecified() =>
+            {
+                return None;
+            }
             (MessageType::Discover, _) => MessageType::Offer,
             (MessageType::Request, Mood::Refuses) => MessageType::Nak,
             (MessageType::Request, Mood::DeafToUnicast)

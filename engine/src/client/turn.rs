@@ -114,6 +114,9 @@ impl Client {
 
     fn count(&mut self, id: PortId, slot: u32, reply: &Reply<'_>, outcome: Outcome, now: Instant) {
         let port = &mut self.ports[usize::from(id.0)];
+        if matches!(outcome, Outcome::Offered { sent: 2.., .. }) {
+            port.doubt_unicast();
+        }
         let latencies = port.latencies.as_deref_mut();
         match outcome {
             Outcome::Offered { after, .. } => {
@@ -214,6 +217,7 @@ impl Client {
         let counters = &mut self.ports[index].counters;
         counters.frames_sent += u64::from(flushed.sent);
         counters.frames_failed += u64::from(flushed.failed);
+        self.ports[index].pending = flushed.pending;
         match room {
             false => Sent::DeviceFull,
             true if sent == SENT_A_TURN => Sent::Bound,
@@ -277,7 +281,11 @@ impl Client {
             entry.queued = false;
         }
         let fresh = self.table.fresh_xid(slot);
+        let doubtful = !self.ports[index].spec.unicast_arrives;
         let sent = self.change(slot, now, |machine| {
+            if doubtful {
+                machine.doubt_unicast();
+            }
             // Since it was queued it may have moved on; it is then queued anew, or not at all.
             let due = machine.due(now).filter(|due| class(machine, *due) == wanted)?;
             let again = is_repetition(machine.state());

@@ -70,6 +70,8 @@ pub struct Machine {
     /// DHCPNAKs in a row without a lease in between.
     naks: u8,
     probe: bool,
+    /// To be given back as soon as it is granted: a REQUEST is out, and its ACK may be on its way.
+    leaving: bool,
     /// A unicast answer to a client without an address could arrive.
     unicast_arrives: bool,
     /// The address to ask for in the next DISCOVER; unspecified: none.
@@ -100,6 +102,7 @@ impl Machine {
             random: Random::new(seed),
             naks: 0,
             probe: acquire.probe,
+            leaving: false,
             unicast_arrives,
             wanted: acquire.requested_address.unwrap_or(Ipv4Addr::UNSPECIFIED),
             news: News {
@@ -167,7 +170,11 @@ impl Machine {
                 self.chosen(exchange, address, server_id, now)
             }
             (State::Requesting { exchange, discovered, .. }, Verdict::Ack(terms)) => {
-                self.bound(terms, reply);
+                if self.leaving {
+                    self.state = State::Releasing { terms };
+                } else {
+                    self.bound(terms, reply);
+                }
                 Outcome::Bound {
                     after: now.since(exchange.first),
                     in_all: now.since(discovered),
@@ -183,7 +190,11 @@ impl Machine {
                 Outcome::Renewed { after: now.since(exchange.first), sent: exchange.sent }
             }
             (_, Verdict::Nak) => {
-                self.refused(now);
+                if self.leaving {
+                    self.forget();
+                } else {
+                    self.refused(now);
+                }
                 Outcome::Refused
             }
             // `judge` gives a verdict only in the states above.
@@ -236,6 +247,9 @@ impl Machine {
                     State::Bound { terms }
                 };
             }
+            State::Requesting { exchange, .. } if self.leaving && exchange.next <= now => {
+                self.forget()
+            }
             State::Requesting { exchange, .. }
                 if exchange.next <= now && exchange.sent >= self.requests() =>
             {
@@ -283,7 +297,7 @@ impl Machine {
             State::Init => Some(Due::Discover),
             State::Selecting { exchange } if exchange.next <= now => Some(Due::Discover),
             State::Requesting { exchange, .. }
-                if exchange.next <= now && exchange.sent < self.requests() =>
+                if exchange.next <= now && exchange.sent < self.requests() && !self.leaving =>
             {
                 Some(Due::Request)
             }
@@ -323,13 +337,38 @@ impl Machine {
         Some(render::packet(due, released, &self.state, &self.identity, self.xid, self.wanted))
     }
 
-    /// Gives the lease back: RELEASE if an address is held, silence if not.
+    /// Gives the lease back: RELEASE if an address is held, silence if not. With a REQUEST under way
+    /// the answer is waited for until the request would be repeated, so that no server grants a
+    /// lease that nobody gives back.
     pub fn release(&mut self) {
-        // RFC 2131 4.4.6: a RELEASE goes to the server that leased the address.
-        match self.state.terms() {
-            Some(&terms) => self.state = State::Releasing { terms },
-            None => self.forget(),
+        match self.state {
+            // RFC 2131 4.4.6: a RELEASE goes to the server that leased the address.
+            State::Bound { terms }
+            | State::Renewing { terms, .. }
+            | State::Rebinding { terms, .. }
+            | State::Releasing { terms } => self.state = State::Releasing { terms },
+            State::Requesting { exchange, .. } if exchange.sent > 0 => self.leaving = true,
+            State::Init
+            | State::Selecting { .. }
+            | State::Requesting { .. }
+            | State::Waiting { .. }
+            | State::Released => self.forget(),
         }
+    }
+
+    /// True while something is still to be said or heard before the lease is over.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        match self.state {
+            State::Releasing { .. } => true,
+            State::Requesting { .. } => self.leaving,
+            _ => false,
+        }
+    }
+
+    /// Asks for broadcast answers from now on, where the profile leaves that to the engine.
+    pub const fn doubt_unicast(&mut self) {
+        self.unicast_arrives = false;
     }
 
     /// Ends the lease without a word; the server keeps it until it expires.

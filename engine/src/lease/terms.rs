@@ -16,8 +16,9 @@ pub struct PortId(pub u16);
 /// When to ask the server to broadcast its answers (RFC 2131 4.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BroadcastFlag {
-    /// Set where a unicast answer could not arrive on the port, and whenever a message has to be
-    /// repeated because its answer may not have arrived.
+    /// Set where a unicast answer could not arrive on the port, whenever a message has to be
+    /// repeated because its answer may not have arrived, and for all leases of a port on which
+    /// eight were answered only then.
     #[default]
     Auto,
     /// Always set before BOUND.

@@ -145,6 +145,10 @@ pub(crate) struct Lease {
     offers: Vec<(Ipv4Addr, Ipv4Addr)>,
     grants: Vec<Grant>,
     nak: bool,
+    nak_at: Instant,
+    /// NAKs obeyed since an address was last held, and when the last one was.
+    naks: u32,
+    refused_at: Instant,
     answered_bound: bool,
     renew_asked: bool,
     sequence: u32,
@@ -242,6 +246,9 @@ impl Checker {
             offers: Vec::new(),
             grants: Vec::new(),
             nak: false,
+            nak_at: Instant::ZERO,
+            naks: 0,
+            refused_at: Instant::ZERO,
             answered_bound: false,
             renew_asked: false,
             sequence: 0,
@@ -310,7 +317,7 @@ impl Checker {
                 message.kind, message.xid, message.yiaddr, message.server_id, message.lease_time
             )
         });
-        self.leases[place as usize].hear(&message, seen.source);
+        self.leases[place as usize].hear(&message, seen.source, now);
         Some(place)
     }
 
@@ -330,7 +337,7 @@ impl Checker {
 }
 
 impl Lease {
-    fn hear(&mut self, message: &Dhcp, source: Mac) {
+    fn hear(&mut self, message: &Dhcp, source: Mac, now: Instant) {
         self.answered_bound = self.phase == Phase::Bound;
         let asked = |series: &&Series| {
             let theirs = series.server.is_none() || series.server == message.server_id;
@@ -344,7 +351,9 @@ impl Lease {
                 }
             }
             // RFC 2131 table 3: option 54 is a MUST in a NAK.
-            (MessageType::Nak, Some(_)) => self.nak |= message.server_id.is_some(),
+            (MessageType::Nak, Some(_)) if message.server_id.is_some() => {
+                (self.nak, self.nak_at) = (true, now);
+            }
             (MessageType::Ack, Some(start)) => {
                 if let (Some(server_id), Some(lease_time)) = (message.server_id, message.lease_time)
                 {

@@ -323,6 +323,17 @@ fn changes_have_their_reasons() {
     let mut trace = Trace::new().requesting();
     trace.shows(0, selecting(), 3.0).unwrap();
     breaks(Rule::Reason, trace.sends(0, message(MessageType::Discover, 8), 3.0));
+    // A second NAK without a pause.
+    let mut trace = Trace::new().requesting();
+    trace.hears(MessageType::Nak, 7, 2.0);
+    trace.shows(0, selecting(), 2.0).unwrap();
+    trace.sends(0, message(MessageType::Discover, 8), 2.0).unwrap();
+    trace.hears(MessageType::Offer, 8, 3.0);
+    trace.shows(0, asking(), 3.0).unwrap();
+    trace.sends(0, request(8), 3.0).unwrap();
+    trace.hears(MessageType::Nak, 8, 4.0);
+    trace.shows(0, selecting(), 4.0).unwrap();
+    breaks(Rule::Timing, trace.sends(0, message(MessageType::Discover, 9), 4.1));
     // States before their time.
     breaks(Rule::Timing, Trace::new().bound().shows(0, renewing(1.0), 1800.0));
     breaks(Rule::Timing, Trace::new().bound().shows(0, rebinding(), 3150.0));

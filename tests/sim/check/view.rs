@@ -28,6 +28,12 @@ impl Checker {
         if held != terms || (phase == Phase::Released && before != phase) {
             self.unread[usize::from(lease.home.client)].push(place);
         }
+        let waited = matches!(before, Phase::Requesting | Phase::Renewing | Phase::Rebinding);
+        let again = matches!(phase, Phase::Waiting | Phase::Init | Phase::Selecting);
+        if lease.nak && lease.nak_at == now && waited && again {
+            lease.naks += 1;
+            lease.refused_at = now;
+        }
         // What was asked in RENEWING is not answered in REBINDING.
         lease.extend.closed |= phase == Phase::Rebinding && !lease.extend.rebinding;
         lease.phase = phase;
@@ -71,12 +77,18 @@ impl Checker {
         if !lasts(new, now) {
             return broken(Rule::Expiry, place, format!("{new:?} was over when it began"));
         }
+        // RFC 2131 4.4.5: T1 before T2, T2 before the end; an infinite lease has none of them.
+        let times = [new.t1(), new.t2(), end_of(new)];
+        if !times.is_sorted_by(|a, b| a < b) && times != [None; 3] {
+            return broken(Rule::Timing, place, format!("T1, T2 and end: {times:?} of {new:?}"));
+        }
         if lease.terms.is_some_and(|old| old.address != new.address) {
             lease.lost = true;
         }
         lease.acked = now;
         lease.renew_asked = false;
         lease.nak = false;
+        lease.naks = 0;
         (lease.request.closed, lease.extend.closed) = (true, true);
         let home = lease.home;
         if let Some(end) = end_of(new) {

@@ -106,6 +106,11 @@ impl Checker {
         if message.secs != 0 {
             return fail("the first DISCOVER's secs");
         }
+        let pause = now.since(lease.refused_at);
+        if pause < nak_pause(lease.naks) {
+            let text = format!("DISCOVER {pause:?} after NAK {}", lease.naks);
+            return broken(Rule::Timing, place, text);
+        }
         lease.discover = Series::begin(message, now);
         lease.request = Series::default();
         lease.extend = Series::default();
@@ -309,6 +314,12 @@ impl Series {
         self.last = now;
         Ok(())
     }
+}
+
+/// The shortest pause after so many NAKs: none after the first, then half of 1 s doubling to 300 s.
+fn nak_pause(naks: u32) -> Duration {
+    let doublings = naks.checked_sub(2).map_or(0, |more| 1_u64 << more.min(9));
+    Duration::from_millis(doublings.min(300) * 500)
 }
 
 /// The middle of the wait after transmission number `sent`.

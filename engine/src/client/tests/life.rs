@@ -30,10 +30,36 @@ fn five_thousand_leases_are_bound_renewed_and_released() {
     assert!(world.addresses.is_empty());
     assert_eq!(world.told(Kinds::RELEASED), 5000);
     let port = &world.client.ports[0];
-    assert_eq!((port.leases, port.bound, port.releasing), (0, 0, 0));
+    assert_eq!((port.leases, port.bound, port.leaving), (0, 0, 0));
     assert_eq!((world.client.leases(), world.client.holders.len()), (0, 0));
     assert!(world.client.acquire(lease(1), world.now) == Err(AcquireError::ShuttingDown));
     assert_eq!(world.settle(), None);
+}
+
+#[test]
+fn once_eight_were_heard_only_by_broadcast_all_ask_for_one() {
+    let mut world = World::new();
+    world.mood = Mood::UnheardUnlessBroadcast;
+    world.acquire_many(2000);
+    // The first window's clients wait 4 s each before they ask for a broadcast answer.
+    world.run(Duration::from_secs(12));
+    assert_eq!(world.told(Kinds::BOUND), 2000);
+    let doubtful = world.dhcp().filter(|(_, sent)| sent.flags == 0).count();
+    assert!(doubtful <= 128, "{doubtful} messages could not be answered");
+}
+
+#[test]
+fn frames_that_the_device_holds_are_waited_for() {
+    let mut world = World::new();
+    world.acquire_many(1);
+    world.run(Duration::from_secs(1));
+    world.client.shut_down(true, world.now);
+    world.run(Duration::from_secs(1));
+    assert!(!world.client.is_releasing());
+    world.client.ports[0].pending = 1;
+    assert!(world.client.is_releasing());
+    world.settle();
+    assert!(!world.client.is_releasing(), "the device took them");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::random::Random;
 fn audit(world: &World, seed: u32) {
     let mut held = [0; 2];
     let mut leases = [0; 2];
-    let mut releasing = [0; 2];
+    let mut leaving = [0; 2];
     let mut in_flight = [0; 2];
     for slot in 0..world.client.table.slots() {
         let entry = world.client.table.entry(slot).unwrap();
@@ -15,7 +15,7 @@ fn audit(world: &World, seed: u32) {
         let port = usize::from(entry.port.0);
         leases[port] += 1;
         held[port] += u32::from(machine.state().terms().is_some());
-        releasing[port] += u32::from(matches!(machine.state(), State::Releasing { .. }));
+        leaving[port] += u32::from(machine.is_leaving());
         in_flight[port] += u32::from(entry.in_flight);
         let end = machine.state().terms().and_then(|terms| terms.expiry());
         let late = end.map_or(Duration::ZERO, |end| world.now.since(end));
@@ -27,7 +27,7 @@ fn audit(world: &World, seed: u32) {
     for (index, port) in world.client.ports.iter().enumerate() {
         assert_eq!(port.leases, leases[index], "seed {seed}");
         assert_eq!(port.bound, held[index], "seed {seed}");
-        assert_eq!(port.releasing, releasing[index], "seed {seed}");
+        assert_eq!(port.leaving, leaving[index], "seed {seed}");
         assert_eq!(port.pacer.in_flight(), in_flight[index], "seed {seed}");
     }
     assert!(world.client.holders.len() <= (held[0] + held[1]) as usize, "seed {seed}");

@@ -112,7 +112,7 @@ fn a_profile_that_keeps_no_options_still_sees_a_changed_mask() {
 
 #[test]
 fn a_lease_without_an_address_is_released_in_silence() {
-    for way in [|rig| rig, Rig::selecting, Rig::requesting, Rig::waiting] {
+    for way in [|rig| rig, Rig::selecting, Rig::waiting] {
         let mut rig: Rig = way(Rig::new(1));
         rig.machine.release();
         assert_eq!(rig.state(), "RELEASED");
@@ -124,4 +124,40 @@ fn a_lease_without_an_address_is_released_in_silence() {
         rig.machine.forget();
         assert_eq!(rig.machine.poll_notice(), None);
     }
+}
+
+/// A lease that was released while its REQUEST was out.
+fn leaving() -> Rig {
+    let mut rig = Rig::new(1).requesting();
+    rig.machine.release();
+    assert!(rig.machine.is_leaving());
+    assert_eq!(rig.machine.poll_notice(), None, "it is not over yet");
+    rig
+}
+
+#[test]
+fn a_lease_that_is_granted_after_its_release_is_given_back_untold() {
+    let mut rig = leaving();
+    rig.hear(MessageType::Ack).unwrap();
+    assert_eq!(rig.machine.poll_notice(), None);
+    let release = rig.send().dhcp();
+    assert_eq!((release.kind, release.ciaddr), (MessageType::Release, ADDRESS));
+    let notice = rig.machine.poll_notice().unwrap();
+    assert_eq!((notice.kinds, notice.terms, notice.previous), (Kinds::RELEASED, None, None));
+    assert!(!rig.machine.is_leaving());
+}
+
+#[test]
+fn a_request_under_way_at_the_release_is_not_repeated() {
+    let mut rig = leaving();
+    assert!(!rig.machine.wants_transmit(rig.now));
+    rig.go(rig.machine.poll_timeout(rig.now).unwrap());
+    assert_eq!(rig.state(), "RELEASED");
+    let mut refused = leaving();
+    refused.hear(MessageType::Nak).unwrap();
+    assert_eq!(refused.state(), "RELEASED");
+    let mut unsent = Rig::new(1).selecting();
+    unsent.hear(MessageType::Offer).unwrap();
+    unsent.machine.release();
+    assert_eq!(unsent.state(), "RELEASED", "nothing is under way yet");
 }

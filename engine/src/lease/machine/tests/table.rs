@@ -54,7 +54,7 @@ fn row(state: &State) -> [Does; 8] {
         //                           OFFER               ACK              NAK              timeout              release            forget            renew              ARP
         State::Init =>              [UNEXPECTED,         UNEXPECTED,      UNEXPECTED,      DISCOVER,            Goes("RELEASED"),  Goes("RELEASED"), Nothing,           Nothing],
         State::Selecting { .. } =>  [Goes("REQUESTING"), UNEXPECTED,      UNEXPECTED,      DISCOVER,            Goes("RELEASED"),  Goes("RELEASED"), Nothing,           Nothing],
-        State::Requesting { .. } => [LATE,               Goes("BOUND"),   Goes("INIT"),    Sends(Due::Request), Goes("RELEASED"),  Goes("RELEASED"), Nothing,           Nothing],
+        State::Requesting { .. } => [LATE,               Goes("BOUND"),   Goes("INIT"),    Sends(Due::Request), Nothing,           Goes("RELEASED"), Nothing,           Nothing],
         State::Bound { .. } =>      [LATE,               DUPLICATE,       UNEXPECTED,      Goes("RENEWING"),    Goes("RELEASING"), Goes("RELEASED"), Goes("RENEWING"),  Nothing],
         State::Renewing { .. } =>   [UNEXPECTED,         Goes("BOUND"),   Goes("INIT"),    Sends(Due::ResolveHop(SERVER_ID)), Goes("RELEASING"), Goes("RELEASED"), Nothing, Nothing],
         State::Rebinding { .. } =>  [UNEXPECTED,         Goes("BOUND"),   Goes("INIT"),    Sends(Due::Rebind),  Goes("RELEASING"), Goes("RELEASED"), Nothing,           Nothing],
