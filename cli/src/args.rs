@@ -108,8 +108,8 @@ pub(crate) struct Wire {
 
     /// Ask servers to broadcast their answers: auto, always or never
     ///
-    /// `auto` asks where a unicast answer could not arrive (see --no-promiscuous), from the third
-    /// unanswered try on, and in `load` with more than 1,000 leases on an interface: Linux hosts
+    /// `auto` asks where a unicast answer could not arrive (see --no-promiscuous), and from the second
+    /// try on; and always in `load` with more than 1,000 leases on an interface: Linux hosts
     /// keep 1,024 neighbours by default (gc_thresh3), so that servers like dnsmasq cannot unicast
     /// to more. `always` helps with servers, relays and Wi-Fi access points that
     /// lose unicasts to unknown stations.

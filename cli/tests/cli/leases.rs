@@ -67,7 +67,7 @@ fn many_leases_are_released_at_ctrl_c() {
         return;
     }
     let (wire, server) = served(100);
-    let line = "lease c0 --count 50 --mac-base 02:00:00:00:00:00 --hostname host-{n}";
+    let line = "lease c0 --count 50 --mac-base 02:00:00:00:00:00 --hostname host-{i}";
     let mut lease = start(&wire.client, line);
     lease.wait_for("All 50 leases bound");
     server_holds(&server, 50);
@@ -155,7 +155,7 @@ fn dnsmasq_leases_to_the_command() {
     let wire = Wire::new().unwrap();
     let config = ServerConfig::proof(&wire.spec);
     let mut server = servers::start(&servers::DNSMASQ, &wire.server, config).unwrap();
-    let mut lease = start(&wire.client, "lease c0 --count 20 --hostname h{n} --json");
+    let mut lease = start(&wire.client, "lease c0 --count 20 --hostname h{i} --json");
     lease.wait_for("\"n\":19");
     let held = server.leases().unwrap();
     assert_eq!(held.iter().filter(|lease| lease.is_active()).count(), 20, "{held:?}");
