@@ -50,6 +50,9 @@ marks! {
     ReleaseRebinding = "REBINDING > RELEASING: command",
     Released = "RELEASING > RELEASED: RELEASE",
     ReleaseTooLate = "RELEASING > RELEASED: expired",
+    ReleaseGranted = "REQUESTING > RELEASING: command, ACK",
+    ReleaseRefused = "REQUESTING > RELEASED: command, NAK",
+    ReleaseUnanswered = "REQUESTING > RELEASED: command, no answer",
     GiveUp = "no address > RELEASED: command",
     Forget = "any > RELEASED: forget",
     // What was done to them.

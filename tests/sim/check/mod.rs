@@ -144,6 +144,8 @@ pub(crate) struct Lease {
     hops: Series,
     offers: Vec<(Ipv4Addr, Ipv4Addr)>,
     grants: Vec<Grant>,
+    /// What was granted only to be given back.
+    parting: Vec<Grant>,
     nak: bool,
     nak_at: Instant,
     /// NAKs obeyed since an address was last held, and when the last one was.
@@ -245,6 +247,7 @@ impl Checker {
             hops: Series::default(),
             offers: Vec::new(),
             grants: Vec::new(),
+            parting: Vec::new(),
             nak: false,
             nak_at: Instant::ZERO,
             naks: 0,
@@ -285,7 +288,7 @@ impl Checker {
         if lease.end.is_none() || end == End::Forget {
             lease.end = Some(end);
         }
-        lease.mute |= end == End::Forget || lease.terms.is_none();
+        lease.mute |= end == End::Forget;
     }
 
     /// The caller wants a lease renewed now.

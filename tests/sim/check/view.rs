@@ -39,11 +39,8 @@ impl Checker {
         lease.phase = phase;
         lease.terms = terms;
         lease.was_bound |= terms.is_some();
-        lease.grants.clear();
+        lease.parting = std::mem::take(&mut lease.grants);
         lease.answered_bound = false;
-        if terms.is_none() && phase == Phase::Released {
-            lease.mute |= lease.end == Some(End::Forget);
-        }
         Ok(())
     }
 
@@ -55,7 +52,8 @@ impl Checker {
             Some(End::Forget) if phase != Phase::Released => {
                 broken(Rule::Reason, place, format!("forgotten, but {phase:?}"))
             }
-            Some(End::Release) if !over => {
+            // While a REQUEST is out its answer is waited for, to be given back.
+            Some(End::Release) if !over && phase != Phase::Requesting => {
                 broken(Rule::Reason, place, format!("released, but {phase:?}"))
             }
             _ => Ok(()),
@@ -136,6 +134,13 @@ impl Checker {
         let renewed = !lease.grants.is_empty() && phase == Phase::Bound;
         let mark = match (lease.phase, phase) {
             (Phase::Releasing, Phase::Released) if expired => Some(Mark::ReleaseTooLate),
+            (Phase::Requesting, Phase::Releasing | Phase::Released)
+                if over && !lease.grants.is_empty() =>
+            {
+                Some(Mark::ReleaseGranted)
+            }
+            (Phase::Requesting, Phase::Released) if lease.nak => Some(Mark::ReleaseRefused),
+            (Phase::Requesting, Phase::Released) => Some(Mark::ReleaseUnanswered),
             _ if over => None,
             (Phase::Selecting, Phase::Requesting) => Some(Mark::Choose),
             (Phase::Requesting | Phase::Selecting, Phase::Bound) => Some(Mark::Bind),

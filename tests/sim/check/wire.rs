@@ -1,6 +1,8 @@
 //! What a lease may send, in which form, and when (RFC 2131 4.1, 4.3.2, 4.4, table 5).
 
-use super::{Checked, Checker, End, Lease, Phase, Rule, Series, TICK, broken, end_of, lasts};
+use super::{
+    Checked, Checker, End, Grant, Lease, Phase, Rule, Series, TICK, broken, end_of, lasts,
+};
 use crate::coverage::Mark;
 use crate::seen::{Body, Dhcp, Seen};
 use lessee_engine::lease::Terms;
@@ -68,6 +70,9 @@ impl Checker {
             && (message.to != Ipv4Addr::BROADCAST || sent.seen.destination != Mac::BROADCAST)
         {
             return fail("not broadcast, although without an address");
+        }
+        if lease.end.is_some() && message.kind != MessageType::Release {
+            return fail("nothing but a RELEASE after the command");
         }
         match (message.kind, message.ciaddr) {
             (MessageType::Discover, _) => self.discover(place, message, sent),
@@ -209,9 +214,18 @@ impl Checker {
         if lease.end != Some(End::Release) {
             return fail("RELEASE without a command");
         }
-        let Some(terms) = sent.held else { return fail("RELEASE of nothing") };
-        in_time(place, &terms, message.ciaddr, sent.now)?;
-        let to_server = message.server_id == Some(terms.server_id) && message.to == terms.server_id;
+        let server_id = match sent.held {
+            Some(terms) => {
+                in_time(place, &terms, message.ciaddr, sent.now)?;
+                terms.server_id
+            }
+            // Granted and given back in one turn.
+            None => match lease.parting.iter().find(|grant| grant.address == message.ciaddr) {
+                Some(grant) => grant.server_id,
+                None => return fail("RELEASE of nothing"),
+            },
+        };
+        let to_server = message.server_id == Some(server_id) && message.to == server_id;
         if !to_server || sent.seen.destination.is_multicast() {
             return fail("RELEASE goes to the leasing server");
         }
@@ -231,6 +245,10 @@ impl Checker {
         }
         // An answer may have gone out just before the RELEASE of the same turn.
         let gone = lease.phase == Phase::Released && lease.end == Some(End::Release);
+        let parting = |grant: &Grant| grant.address == arp.sender_ip;
+        if gone && sent.held.is_none() && lease.parting.iter().any(parting) {
+            return Ok(());
+        }
         let Some(terms) = lease.terms.or(sent.held.filter(|_| gone)) else {
             return broken(Rule::Expiry, place, format!("no address is held: {arp:?}"));
         };
