@@ -179,3 +179,21 @@ fn a_retried_renewal_goes_to_the_mac_that_arp_found() {
     let (_, sent) = world.dhcp().next().unwrap();
     assert_eq!((sent.link.destination, *sent.destination.ip()), (gateway, SERVER_ID));
 }
+
+#[test]
+fn after_a_long_sleep_no_question_is_answered_for_a_lease_that_is_over() {
+    let mut world = World::unpaced();
+    world.times = (600, None, None);
+    let leases = world.acquire_many(1100);
+    world.run(Duration::ZERO);
+    let addresses: Vec<Ipv4Addr> = leases.iter().map(|lease| held(&world, *lease)).collect();
+    // More leases are over than a turn has deadlines for; whichever are left may not answer.
+    world.now = world.now + Duration::from_secs(601);
+    for address in addresses.iter().take(32).chain(addresses.iter().rev().take(32)) {
+        world.hear(0, frame(&Arp::request(SERVER, SERVER_ID, *address)));
+    }
+    world.log.clear();
+    world.turn();
+    let answered = world.log.iter().filter(|(_, _, seen)| matches!(seen, Seen::Arp(..)));
+    assert_eq!(answered.count(), 0);
+}
