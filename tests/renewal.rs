@@ -34,7 +34,7 @@ fn stage(server: &'static dyn Server, what: &str) -> Option<Stage> {
     }
     let wire = Wire::new().unwrap();
     // T1 leaves time to look at the table before the first renewal.
-    let config = ServerConfig::proof(&wire.spec).pool_of(4 * LEASES).times(16, 5, 10);
+    let config = ServerConfig::proof(&wire.spec).pool_of(4 * LEASES).times(30, 5, 12);
     let running = servers::start(server, &wire.server, config).unwrap();
     let witness = Witness::start(&wire.client, "c0");
     let mut engine = LabEngine::start(&wire.client, "c0");

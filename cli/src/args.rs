@@ -1,6 +1,7 @@
 //! The command line. Its help is the manual.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
@@ -24,6 +25,7 @@ Examples:
   lessee lease eth0 --count 500 --hold 10m      five hundred of them, for ten minutes
   lessee load eth0 --leases 5000 --rate 200     load test of the server behind eth0
   lessee load --lab --leases 10000              the same against a private network; nothing needed
+  lessee dissect trace.pcapng                   what do we make of a capture?
 
 Sending raw packets needs CAP_NET_RAW: run lessee with sudo, or give it the capability once:
   sudo setcap cap_net_raw+ep \"$(command -v lessee)\"
@@ -56,6 +58,20 @@ Examples:
   lessee load eth0 --leases 20000 --duration 2m --json > result.json
 
 All clients are bound, then all are released; the two phases are reported apart. A client that gets no answer repeats itself as RFC 2131 says (after 4, 8, 16, 32 and 64 s), so that its latency counts from its first DISCOVER. Ctrl-C stops early, releases what is bound, and still reports.";
+
+const DISSECT: &str = "\
+Examples:
+  lessee dissect trace.pcap                     DHCP messages, and refusals by name
+  lessee dissect captures/ --json | jq          all captures of a folder, as JSON lines
+  tcpdump -i eth0 -U -w - udp | lessee dissect -
+  lessee dissect sent.pcap --ignore-checksums   captured on the sender, whose network card sums
+
+Ethernet, Linux \"cooked\" (-i any) and raw IPv4 captures can be read; of the latter two the parser sees the IPv4 packet only. Frames of other link types are counted.
+
+Exit status:
+  0  all files were read to their end, whatever was in them
+  1  not all of them: missing, no capture, cut short or corrupt (standard error says which and where)
+  2  usage: bad argument";
 
 /// Real DHCP leases by the thousand, from one process.
 ///
@@ -94,6 +110,13 @@ pub(crate) enum Command {
     /// runs, N addresses of the pool are taken.
     #[command(after_long_help = format!("{LOAD}\n\n{EXIT}"))]
     Load(Load),
+    /// Read captures (pcap, pcapng): what the parser makes of each DHCP message, or why it refuses it
+    ///
+    /// Prints each DHCP message with its addresses and all options, as the engine would understand
+    /// it, or the reason for its refusal by the name that the counters have for it. Other traffic
+    /// is counted.
+    #[command(after_long_help = DISSECT)]
+    Dissect(Dissect),
 }
 
 /// How packets get on the wire and back.
@@ -275,6 +298,28 @@ pub(crate) struct Load {
     pub(crate) keep: bool,
 
     /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dissect {
+    /// Captures; a folder stands for the *.pcap, *.pcapng and *.cap in it, `-` for standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Print other traffic too
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Take messages whose IPv4 or UDP checksum is wrong
+    ///
+    /// A capture made on the sending host has the checksums that its network card was still to
+    /// fill in.
+    #[arg(long)]
+    pub(crate) ignore_checksums: bool,
+
+    /// Print JSON, one object on a line
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,4 +1,4 @@
-//! What a person types: `lessee probe`, `lessee lease`, `lessee load`.
+//! What a person types: `lessee probe`, `lessee lease`, `lessee load`, `lessee dissect`.
 //!
 //! One invocation is one command: [`main`] parses it, enters a user namespace if a lab is asked
 //! for (first thing, because the kernel refuses that to a process with threads), runs it and turns
@@ -10,12 +10,14 @@
 //! - `port`: an interface with rings and a running engine.
 //! - `fleet`: many leases acquired, followed and given back.
 //! - `probe`, `lease`, `load`: the commands; `lab_mode`: the private network of `load --lab`.
+//! - `dissect`: captures, seen through the engine's parser.
 //! - `describe`, `output`, `why`, `usage`, `signals`: how it is told, and what else is needed.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod describe;
+mod dissect;
 mod fleet;
 mod lab_mode;
 mod lease;
@@ -65,6 +67,7 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Probe(args) => probe::run(args, &mut Output::new(args.json)),
         Command::Lease(args) => lease::run(args, &mut Output::new(args.json)),
+        Command::Dissect(args) => dissect::run(args, &mut Output::new(args.json)),
         Command::Load(args) => {
             if args.lab {
                 // Before any thread exists.
