@@ -12,6 +12,8 @@ demo: ## 10,000 real leases in a private network, with nothing to set up
 	@scripts/install-test-packages --linker
 	$(CARGO) run --release --locked -p lessee -- load --lab --leases 10000
 
+# Four at a time: the stories mostly wait, for the servers' own timers.
+test: export RUST_TEST_THREADS ?= 4
 test: ## all tests, on real links and against real servers (as root: installs those first)
 	@scripts/install-test-packages
 	$(CARGO) test --workspace --locked --no-fail-fast
