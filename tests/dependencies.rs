@@ -34,8 +34,8 @@ const NOT_IN_ENGINE: &[&str] =
 
 /// Crates that are there in more than one version, and whose doing that is.
 const DUPLICATES: &[(&str, &str)] = &[
-    ("syn", "derive-into-owned (of pcap-file, tests only) and thiserror's newest; build time only"),
-    ("thiserror", "pcap-file, tests only, keeps to 1"),
+    ("syn", "derive-into-owned (of pcap-file) and thiserror's newest; build time only"),
+    ("thiserror", "pcap-file keeps to 1"),
     ("thiserror-impl", "as thiserror"),
 ];
 
