@@ -159,6 +159,32 @@ fn answers_out_of_order_reach_the_right_lease() {
     engine.acquire_many(0, 20 * LEASES, &hasty());
     engine.wait_bound(Duration::from_secs(10));
     agree(&server, &engine);
+    let reordered = server.counters().misbehaved(Bad::Reorder);
+    assert!(reordered >= u64::from(LEASES), "only {reordered} answers were held back");
+}
+
+#[test]
+fn a_lease_shorter_than_offered_is_kept_by_what_the_ack_says() {
+    if !can_run("a lease shorter than offered", None) {
+        return;
+    }
+    // Offered for 1,000 s, granted for 2: the first renewal comes after at most a second.
+    let rule = Rule::new(Bad::ShortLease(2)).on(ACK);
+    let (_wire, server, mut engine) = stage(vec![rule], spec());
+    engine.acquire_many(0, LEASES, &hasty());
+    engine.wait_bound(Duration::from_secs(10));
+    assert!(
+        engine
+            .leases
+            .values()
+            .all(|held| { held.last.as_ref().unwrap().terms.unwrap().lease_time == 2 })
+    );
+    engine.wait("renewed in time", Duration::from_secs(3), |engine| {
+        engine.count(|held| held.renewed > 0) == LEASES as usize
+    });
+    assert_eq!(engine.count(|held| held.lost > 0), 0);
+    assert_eq!(server.counters().misbehaved(Bad::ShortLease(2)), u64::from(LEASES));
+    agree(&server, &engine);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story's helpers fail like the story")]
 
+use lessee_engine::command::Command;
 use lessee_engine::device::VlanTag;
 use lessee_engine::lease::Profile;
 use lessee_engine::wire::dhcp::{MessageType, Op};
@@ -49,22 +50,30 @@ fn untagged_tagged_and_doubly_tagged_clients_on_one_parent() {
         assert!(engine.table().contains(&(lease.mac, lease.address)));
     }
     assert_eq!(engine.counter("address_clashes"), 0, "same address, but in different networks");
-    for (network, stack) in stacks.iter().enumerate() {
-        tags_on_the_wire(&witness, EACH * network as u32, *stack);
-    }
-
     // Renewals and releases carry the tags as well.
+    let leases: Vec<_> = engine.leases.keys().copied().collect();
+    for lease in leases {
+        engine.handle.send(Command::Renew(lease)).unwrap();
+    }
+    engine.wait("renewed", Duration::from_secs(5), |engine| {
+        engine.count(|held| held.renewed > 0) == 3 * EACH as usize
+    });
     engine.release_all(Duration::from_secs(5));
     engine.pump(Duration::from_millis(100));
     assert_eq!(server.leases(), []);
+    use MessageType::{Ack, Discover, Offer, Release, Request};
+    for (network, stack) in stacks.iter().enumerate() {
+        let kinds = tags_on_the_wire(&witness, EACH * network as u32, *stack);
+        assert_eq!(kinds, [Discover, Offer, Request, Ack, Request, Ack, Release]);
+    }
 }
 
 fn stacks() -> [VlanStack; 3] {
     [VlanStack::NONE, VlanStack::single(10, 5).unwrap(), VlanStack::double(100, 10, 0).unwrap()]
 }
 
-/// What the client sent and what it was answered, with the tags that the wire had.
-fn tags_on_the_wire(witness: &Witness, index: u32, stack: VlanStack) {
+/// What the client sent and was answered; all of it had the client's tags on the wire.
+fn tags_on_the_wire(witness: &Witness, index: u32, stack: VlanStack) -> Vec<MessageType> {
     let seen = witness.of(mac(index));
     let mut kinds = Vec::new();
     for packet in &seen {
@@ -77,8 +86,7 @@ fn tags_on_the_wire(witness: &Witness, index: u32, stack: VlanStack) {
             Op::Reply => assert_eq!(link.vlans.domain(), stack.domain()),
         }
     }
-    use MessageType::{Ack, Discover, Offer, Request};
-    assert_eq!(kinds, [Discover, Offer, Request, Ack]);
+    kinds
 }
 
 #[test]

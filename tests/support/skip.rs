@@ -2,13 +2,16 @@
 
 use lessee_lab::servers::{self, Server};
 use lessee_lab::userns;
+use std::io::Write;
 
 /// Says loudly that a story did not run, and fails it where that must not happen (in CI).
 ///
 /// # Panics
 /// If the environment has `CI` set: there, a story that cannot run is a failure.
 pub fn skipped(story: &str, why: &str) {
-    eprintln!("skipped: {story}: {why}");
+    // Not eprintln!: the test runner hides what that prints, unless the test fails.
+    let said = writeln!(std::io::stderr(), "skipped: {story}: {why}");
+    assert!(said.is_ok(), "cannot say that {story} is skipped");
     assert!(std::env::var_os("CI").is_none(), "skipped in CI: {story}: {why}");
 }
 

@@ -92,7 +92,10 @@ impl Client {
         let spec = self.ports.get(usize::from(port.0)).map(|port| &port.spec);
         let spec = spec.ok_or(AcquireError::NoSuchPort(port))?;
         check(&acquire, spec)?;
-        let machine = Machine::new(acquire, spec.unicast_arrives, self.seeds.next());
+        let mut machine = Machine::new(acquire, spec.unicast_arrives, self.seeds.next());
+        // Fragments are refused, so nothing is invited that would not fit the link. Whether the size
+        // includes the IPv4 and UDP headers is read either way (RFC 2132 9.10): 28 bytes less fits.
+        machine.limit_message_size(spec.mtu.saturating_sub(28));
         let inserted = self.table.insert(port, machine);
         let id = inserted.map_err(|_| AcquireError::TableFull)?;
         self.ports[usize::from(port.0)].leases += 1;

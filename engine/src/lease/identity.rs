@@ -13,6 +13,8 @@ pub(super) struct Identity {
     pub(super) profile: Arc<Profile>,
     pub(super) mac: Mac,
     pub(super) vlans: VlanStack,
+    /// Option 57: the profile's, or less on a short link.
+    pub(super) max_message_size: u16,
     /// What most leases have no need of.
     extra: Option<Box<Extra>>,
 }
@@ -29,7 +31,13 @@ impl Identity {
         let plain = acquire.client_id == PLAIN && acquire.hostname.is_none();
         let extra = (!plain)
             .then(|| Box::new(Extra { client_id: acquire.client_id, hostname: acquire.hostname }));
-        Self { profile: acquire.profile, mac: acquire.mac, vlans: acquire.vlans, extra }
+        Self {
+            mac: acquire.mac,
+            vlans: acquire.vlans,
+            max_message_size: acquire.profile.max_message_size,
+            profile: acquire.profile,
+            extra,
+        }
     }
 
     /// RFC 2131 4.2: the same client identifier in every message.

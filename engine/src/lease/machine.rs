@@ -366,6 +366,13 @@ impl Machine {
         }
     }
 
+    /// Takes no messages longer than `most` bytes (option 57), but always those of 576.
+    pub fn limit_message_size(&mut self, most: u16) {
+        // RFC 2132 9.10: "The minimum legal value is 576 octets."
+        let size = &mut self.identity.max_message_size;
+        *size = (*size).min(most).max(576);
+    }
+
     /// Asks for broadcast answers from now on, where the profile leaves that to the engine.
     pub const fn doubt_unicast(&mut self) {
         self.unicast_arrives = false;
@@ -542,6 +549,8 @@ impl Machine {
             }
             (State::Rebinding { terms, exchange }, Due::Rebind) => {
                 begin(exchange, &mut self.xid, now, fresh);
+                // RFC 2131 table 1: since the client began the renewal process, which was at T1.
+                exchange.secs = seconds(now.since(terms.t1().unwrap_or(exchange.first)));
                 let remaining = terms.expiry().map_or(Duration::MAX, |end| end.since(now));
                 exchange.next = now + plan.renewal_wait(remaining);
             }

@@ -100,7 +100,7 @@ fn message<'a>(
         return message;
     }
     let profile = &identity.profile;
-    message.max_message_size = Some(profile.max_message_size);
+    message.max_message_size = Some(identity.max_message_size);
     message.hostname = identity.hostname();
     message.vendor_class = &profile.vendor_class;
     // RFC 2131 4.4.1: the list MUST be the same in every DISCOVER and REQUEST.

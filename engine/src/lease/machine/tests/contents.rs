@@ -173,11 +173,26 @@ fn renewals_count_secs_from_their_own_first_request() {
     let mut rig = Rig::new(3);
     rig.times = (100_000, None, None);
     let mut rig = rig.rebinding();
-    let first = rig.now;
+    // The renewal process began at T1, and REBINDING goes on with it.
+    let began = rig.machine.state().terms().unwrap().t1().unwrap();
     rig.sleep();
     let again = rig.send().dhcp();
-    assert_eq!(u64::from(again.secs), rig.now.since(first).as_secs());
+    assert!(again.secs > 0);
+    assert_eq!(u64::from(again.secs), rig.now.since(began).as_secs().min(65_535));
     assert_eq!(again.xid, rig.machine.xid());
+}
+
+#[test]
+fn a_short_link_invites_no_long_messages() {
+    let size = |most: u16| {
+        let mut rig = Rig::new(1);
+        rig.machine.limit_message_size(most);
+        rig.send().dhcp().options.get(code::MAX_MESSAGE_SIZE).unwrap().to_vec()
+    };
+    assert_eq!(size(9000 - 28), 1472_u16.to_be_bytes());
+    assert_eq!(size(1280 - 28), 1252_u16.to_be_bytes());
+    // RFC 2132 9.10: no less than 576 may be said.
+    assert_eq!(size(576 - 28), 576_u16.to_be_bytes());
 }
 
 #[test]
