@@ -89,8 +89,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Ask which DHCP servers answer on an interface, and what they offer
     ///
-    /// Sends a DISCOVER and shows every OFFER with all its options, until the time is over. No
-    /// offer is ever accepted, so no address is used up; and since each interface is always
+    /// Sends a DISCOVER and shows every OFFER with all its options, until no further server
+    /// answers for 1 s, or the time is over. No offer is ever accepted, so no address is used up; and since each interface is always
     /// probed under the same MAC address and client identifier, a server holds at most one offer
     /// for it.
     #[command(after_long_help = format!("{PROBE}\n\n{EXIT}"))]
@@ -158,8 +158,11 @@ pub(crate) struct Probe {
     #[command(flatten)]
     pub(crate) wire: Wire,
 
-    /// How long to wait for offers
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = values::duration)]
+    /// The longest wait for offers
+    ///
+    /// Once a server has answered, it ends as soon as no further one did for 1 s. The default is
+    /// long enough for dnsmasq, which by default pings an address for 3 s before it offers it.
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = values::duration)]
     pub(crate) timeout: Duration,
 
     /// Ask under this MAC address instead of the interface's own probe address
@@ -200,7 +203,7 @@ pub(crate) struct Lease {
     pub(crate) wire: Wire,
 
     /// Option 12; `{i}` becomes the lease's number, from 0
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = values::hostname)]
     pub(crate) hostname: Option<String>,
 
     /// Option 50: the address to ask for

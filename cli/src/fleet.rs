@@ -21,14 +21,8 @@ use crate::signals::Stop;
 
 /// Leases handed over between two looks at events and signals.
 const BATCH: u32 = 1024;
-/// Leases that may begin while those that did not are being withdrawn.
-const BEGINNING: u64 = 256;
-/// How long exchanges in flight may take to end once no more are wanted.
-const LAST_ANSWERS: Duration = Duration::from_secs(3);
-/// How long a lull means that no more of them will.
-const LULL: Duration = Duration::from_millis(500);
-/// How long releasing may make no progress.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long ending leases may make no progress: longer than an answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// What the leases of a fleet are to be.
 #[derive(Clone, Debug)]
@@ -82,7 +76,7 @@ pub(crate) struct Fleet<'a> {
     /// How many hold an address.
     pub(crate) bound: u32,
     /// How many are over.
-    pub(crate) released: u32,
+    over: u32,
     /// Leases that ended although nobody wanted it.
     pub(crate) lost: u32,
     gone: bool,
@@ -101,7 +95,7 @@ impl<'a> Fleet<'a> {
             submitted: 0,
             held: vec![false; plan.count as usize],
             bound: 0,
-            released: 0,
+            over: 0,
             lost: 0,
             gone: false,
         }
@@ -180,58 +174,58 @@ impl<'a> Fleet<'a> {
             *held = holds;
         }
         self.lost += u32::from(notice.kinds.contains(Kinds::LOST));
-        self.released += u32::from(notice.kinds.contains(Kinds::RELEASED));
+        self.over += u32::from(notice.kinds.contains(Kinds::RELEASED));
     }
 
-    /// Ends what has no address: withdraws those that have not begun, and lets exchanges in flight
-    /// come to their end, so that no server grants a lease that nobody releases.
-    pub(crate) fn wind_down(&mut self, stop_now: impl Fn() -> bool) -> anyhow::Result<()> {
+    /// Ends all leases and waits until that is done; `tell` hears of each event. With `keep` those
+    /// that hold an address go on, and are the server's once the engine ends.
+    ///
+    /// What has not asked for an address yet is over at once. The engine waits for the answer to a
+    /// REQUEST that is out, so that no server grants a lease that nobody gives back.
+    pub(crate) fn end(
+        &mut self,
+        keep: bool,
+        mut tell: impl FnMut(&Self, &Notice) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        if keep {
+            self.forget_unbound()?;
+        } else {
+            self.port.handle().send_waiting(Command::ReleaseAll)?;
+        }
+        let (mut left, mut at) = (self.left(keep), Instant::now());
+        while left > 0 && at.elapsed() < PATIENCE && !self.gone {
+            if let Some(News::Lease(notice)) = self.next(Duration::from_millis(20))? {
+                tell(self, &notice)?;
+            }
+            if self.left(keep) != left {
+                (left, at) = (self.left(keep), Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_unbound(&mut self) -> anyhow::Result<()> {
         self.collect_answers()?;
         self.drain()?;
-        // The engine lets leases begin in their order: those behind this one have not. The last
-        // ones first, because it goes on meanwhile.
-        let begun = self.port.view()?.counters.discovers_sent + BEGINNING;
-        let waiting: Vec<u32> = self.unbound().filter(|n| u64::from(*n) >= begun).collect();
-        for n in waiting.into_iter().rev() {
+        // The last ones first: the engine lets them begin in their order, and goes on meanwhile.
+        let unbound: Vec<u32> = self.unbound().collect();
+        for n in unbound.into_iter().rev() {
             if let Some(id) = self.ids.get(n as usize) {
                 self.port.handle().send_waiting(Command::Forget(*id))?;
             }
         }
-        let (began, mut bound, mut at) = (Instant::now(), self.bound, Instant::now());
-        while self.bound + self.released < self.submitted
-            && began.elapsed() < LAST_ANSWERS
-            && at.elapsed() < LULL
-            && !stop_now()
-        {
-            self.next(Duration::from_millis(20))?;
-            if self.bound != bound {
-                (bound, at) = (self.bound, Instant::now());
-            }
-        }
         Ok(())
     }
 
-    /// Gives all leases back and waits until that is done; `tell` hears of each event.
-    pub(crate) fn release(
-        &mut self,
-        mut tell: impl FnMut(&Self, &Notice) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
-        self.port.handle().send_waiting(Command::ReleaseAll)?;
-        let (mut released, mut at) = (self.released, Instant::now());
-        while self.released < self.submitted && at.elapsed() < PATIENCE && !self.gone {
-            if let Some(News::Lease(notice)) = self.next(Duration::from_millis(20))? {
-                tell(self, &notice)?;
-            }
-            if self.released != released {
-                (released, at) = (self.released, Instant::now());
-            }
-        }
-        Ok(())
+    /// Those that are still to end.
+    const fn left(&self, keep: bool) -> u32 {
+        let kept = if keep { self.bound } else { 0 };
+        self.submitted.saturating_sub(self.over).saturating_sub(kept)
     }
 
-    /// Leases whose release never was sent.
+    /// Leases that did not come to their end: no RELEASE of theirs was sent.
     pub(crate) const fn unreleased(&self) -> u32 {
-        self.submitted - self.released
+        self.submitted - self.over
     }
 
     /// Waits until the engine has answered for all that was submitted.

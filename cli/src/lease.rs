@@ -77,6 +77,8 @@ struct Run<'a> {
     link: &'a Link,
     out: &'a mut Output,
     stop: &'a Stop,
+    /// The link went down, and nothing came through it since.
+    down: bool,
 }
 
 pub(crate) fn run(args: &Lease, out: &mut Output) -> anyhow::Result<Outcome> {
@@ -93,7 +95,7 @@ pub(crate) fn run(args: &Lease, out: &mut Output) -> anyhow::Result<Outcome> {
         }
     };
     let port = Port::open(&link, &options)?;
-    let mut run = Run { args, link: &link, out, stop: &stop };
+    let mut run = Run { args, link: &link, out, stop: &stop, down: false };
     let outcome = run.go(&port, &plan);
     let closed = port.close();
     // The first thing that went wrong is the one to tell.
@@ -149,7 +151,7 @@ impl Run<'_> {
                 count(u64::from(plan.count - bound), "lease")
             ));
         }
-        self.give_back(&mut fleet, complete)?;
+        self.give_back(port, &mut fleet)?;
         let view = port.view()?;
         self.out.json(&Summary {
             time: describe::now(),
@@ -231,32 +233,39 @@ impl Run<'_> {
     }
 
     /// Releases, or leaves all to the server.
-    fn give_back(&mut self, fleet: &mut Fleet<'_>, complete: bool) -> anyhow::Result<()> {
-        if !complete {
-            fleet.wind_down(|| false)?;
+    fn give_back(&mut self, port: &Port, fleet: &mut Fleet<'_>) -> anyhow::Result<()> {
+        let (keep, full) = (self.args.keep, !self.args.is_many());
+        let out = &mut *self.out;
+        if !fleet.is_gone() {
+            fleet.end(keep, |_, notice| tell_lease(out, notice, full))?;
         }
-        if self.args.keep || fleet.is_gone() {
+        if keep || fleet.is_gone() {
             let kept = count(u64::from(fleet.bound), "lease");
             return self.out.text(&format!("{kept} left to the server, not released."));
         }
-        let held = fleet.bound;
-        let out = &mut *self.out;
-        let full = !self.args.is_many();
-        fleet.release(|_, notice| tell_lease(out, notice, full))?;
         if fleet.unreleased() > 0 {
             let left = count(u64::from(fleet.unreleased()), "lease");
             note(&format!("lessee: {}: {left} could not be released", self.link.name));
         }
-        if held > 0 {
-            self.out.text(&format!("{} released.", count(u64::from(held), "lease")))?;
+        let released = port.view()?.counters.releases_sent;
+        if released > 0 {
+            self.out.text(&format!("{} released.", count(released, "lease")))?;
         }
         Ok(())
     }
 
     fn tell(&mut self, news: &News) -> anyhow::Result<()> {
         match news {
-            News::Lease(notice) => tell_lease(self.out, notice, !self.args.is_many()),
+            News::Lease(notice) => {
+                let granted = [Kinds::BOUND, Kinds::RENEWED];
+                if self.down && granted.into_iter().any(|kind| notice.kinds.contains(kind)) {
+                    self.down = false;
+                    note(&format!("lessee: {}: the link works again", self.link.name));
+                }
+                tell_lease(self.out, notice, !self.args.is_many())
+            }
             News::Link(fault) => {
+                self.down = true;
                 let (event, what) = match fault {
                     LinkFault::Down => ("link_down", "is down; leases go on meanwhile"),
                     LinkFault::Gone => ("link_gone", "does not exist any more"),
@@ -287,22 +296,26 @@ impl Run<'_> {
             _ => format!("in {}", seconds(self.args.timeout)),
         };
         let view = port.view()?;
-        let silent = view.counters.offers == 0 && view.counters.naks == 0;
+        let naks = view.counters.naks;
+        let silent = view.counters.offers == 0 && naks == 0;
         let what = match (plan.count, bound) {
             (1, _) if silent => format!("no answer {after}"),
             (1, _) => format!("no lease {after}"),
             (n, 0) if silent => format!("no answer {after}; none of {n} leases is bound"),
             (n, 0) => format!("none of {n} leases is bound {after}"),
-            (n, bound) => format!(
-                "{bound} of {n} leases bound {after}, {} silent: is the server's pool exhausted?",
-                n - bound
-            ),
+            (n, bound) if ended == Ended::Interrupted || ended == Ended::Gone => {
+                format!("{bound} of {n} leases bound {after}")
+            }
+            (n, bound) => {
+                let rest = why::unbound(&(n - bound).to_string(), naks);
+                format!("{bound} of {n} leases bound {after}, {rest}")
+            }
         };
         note(&format!("lessee: {name}: {what}"));
         if ended == Ended::Interrupted {
             return Ok(());
         }
-        for hint in why::silence(&view, name, plan.vlan) {
+        for hint in why::silence(&view, name, plan.vlan, self.args.timeout) {
             note(&format!("  - {hint}"));
         }
         Ok(())

@@ -57,10 +57,24 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Met) => ExitCode::SUCCESS,
         Ok(Outcome::Unmet) => ExitCode::from(1),
         Err(error) => {
-            note(&format!("lessee: {error:#}"));
+            note(&format!("lessee: {}", explained(&error)));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error and its causes, each said once: some errors name their cause themselves.
+fn explained(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn run(command: &Command) -> anyhow::Result<Outcome> {
@@ -75,5 +89,18 @@ fn run(command: &Command) -> anyhow::Result<Outcome> {
             }
             load::run(args, &mut Output::new(args.json))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("refused").context("c0: refused; try this").context("no lab");
+        assert_eq!(explained(&error), "no lab: c0: refused; try this");
+        let error = anyhow::anyhow!("refused").context("cannot open c0");
+        assert_eq!(explained(&error), "cannot open c0: refused");
     }
 }

@@ -11,10 +11,14 @@ use lessee_engine::handle::Handle;
 use lessee_engine::lease::PortId;
 use lessee_engine::pace::Pacing;
 use lessee_engine::ring::{MTU_MIN, PacketRing, RingConfig, RingError};
-use lessee_linkctl::{Link, Links};
+use lessee_lab::userns;
+use lessee_linkctl::{Link, LinkError, Links};
 
 /// The engine's number of the one port.
 pub(crate) const PORT: PortId = PortId(0);
+
+/// Interfaces that are listed where the one asked for does not exist.
+const LISTED: usize = 20;
 
 /// What a port is opened for.
 #[derive(Clone, Debug)]
@@ -56,7 +60,10 @@ impl PortOptions {
 /// An interface that can be leased on: looked up and found fit.
 pub(crate) fn look_up(interface: &str) -> anyhow::Result<Link> {
     let links = Links::open()?;
-    let link = links.get(interface)?;
+    let link = match links.get(interface) {
+        Err(LinkError::NoSuchLink { link, existing, .. }) => bail!("{}", unknown(&link, &existing)),
+        other => other?,
+    };
     let name = &link.name;
     if !link.is_ethernet {
         let others: Vec<String> = links
@@ -158,6 +165,15 @@ fn permission(interface: &str) -> String {
     format!(
         "{interface}: sending and receiving raw packets needs CAP_NET_RAW, which this process \
          does not have. Give it to the program once: sudo setcap cap_net_raw+ep {program}\n\
-         Or run it as root: sudo {program} …"
+         Or run it as root: {}",
+        userns::as_root()
     )
+}
+
+fn unknown(interface: &str, existing: &[String]) -> String {
+    let mut here = existing.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if existing.len() > LISTED {
+        here.push_str(&format!(" and {} more", existing.len() - LISTED));
+    }
+    format!("no interface {interface} in this network namespace; there are: {here}")
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use crossbeam_channel::RecvTimeoutError;
 use lessee_engine::command::{Event, Offer};
+use lessee_engine::device::LinkFault;
 use lessee_engine::lease::timing::{INFINITE, Retransmission};
 use lessee_engine::lease::{Acquire, ClientIdentifier, Profile};
 use lessee_engine::wire::ethernet::Mac;
@@ -33,6 +34,9 @@ const REPEAT: Retransmission = Retransmission {
     requests: 1,
     renewal_floor: Duration::from_secs(60),
 };
+
+/// Once a server has answered, how long another one may take.
+const LULL: Duration = Duration::from_secs(1);
 
 /// The whole result in JSON.
 #[derive(Debug, Serialize)]
@@ -96,13 +100,13 @@ pub(crate) fn run(args: &Probe, out: &mut Output) -> anyhow::Result<Outcome> {
         PortOptions { only_mac: Some(mac.0), ..PortOptions::small(!args.wire.no_promiscuous) };
     let port = Port::open(&link, &options)?;
     out.text(&format!(
-        "{}: asking as {mac}, for {} …",
+        "{}: asking as {mac}, for up to {} …",
         place(&link.name, vlan),
         seconds(args.timeout)
     ))?;
     let began = Instant::now();
     port.handle().acquire(request(args, mac, vlan))?;
-    let offers = listen(args, &port, &stop, out)?;
+    let Heard { offers, gone } = listen(args, &port, &stop, out)?;
     let waited = began.elapsed();
     let view = port.view()?;
     port.close()?;
@@ -122,7 +126,10 @@ pub(crate) fn run(args: &Probe, out: &mut Output) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Met);
     }
     note(&format!("lessee: {}: no answer in {}", place(&link.name, vlan), seconds(waited)));
-    for hint in why::silence(&view, &link.name, vlan) {
+    if gone {
+        return Ok(Outcome::Unmet);
+    }
+    for hint in why::silence(&view, &link.name, vlan, waited) {
         note(&format!("  - {hint}"));
     }
     Ok(Outcome::Unmet)
@@ -145,34 +152,47 @@ fn request(args: &Probe, mac: Mac, vlan: VlanStack) -> Acquire {
     Acquire { vlans: vlan, client_id, probe: true, ..Acquire::new(PORT, mac, profile) }
 }
 
+/// What came of listening.
+#[derive(Debug, Default)]
+struct Heard {
+    offers: Vec<OfferView>,
+    /// The interface went away meanwhile.
+    gone: bool,
+}
+
 /// Collects offers, one for each server, and prints each as it comes.
-fn listen(
-    args: &Probe,
-    port: &Port,
-    stop: &Stop,
-    out: &mut Output,
-) -> anyhow::Result<Vec<OfferView>> {
-    let mut offers: Vec<OfferView> = Vec::new();
+fn listen(args: &Probe, port: &Port, stop: &Stop, out: &mut Output) -> anyhow::Result<Heard> {
+    let mut heard = Heard::default();
     let end = Instant::now() + args.timeout;
+    let mut lull = None;
     while !stop.is_asked() && !out.is_closed() {
-        let left = end.saturating_duration_since(Instant::now());
+        let until = lull.map_or(end, |lull| end.min(lull));
+        let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
         match port.handle().events().recv_timeout(left.min(Duration::from_millis(100))) {
             Ok(Event::Offer(offer)) => {
                 let view = OfferView::new(&offer);
-                if !offers.iter().any(|other| other.is_again(&view)) {
+                if !heard.offers.iter().any(|other| other.is_again(&view)) {
                     out.text(&text(&offer, &view))?;
-                    offers.push(view);
+                    heard.offers.push(view);
+                    lull = Some(Instant::now() + LULL);
                 }
             }
-            Ok(Event::Link { fault, .. }) => bail!("{}: the link is {fault:?}", args.interface),
+            Ok(Event::Link { fault: LinkFault::Down, .. }) => {
+                note(&format!("lessee: {} is down; the wait goes on", args.interface));
+            }
+            Ok(Event::Link { fault: LinkFault::Gone, .. }) => {
+                note(&format!("lessee: {} does not exist any more", args.interface));
+                heard.gone = true;
+                break;
+            }
             Ok(Event::Lease { .. }) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => bail!("the engine has ended by itself"),
         }
     }
-    Ok(offers)
+    Ok(heard)
 }
 
 fn text(offer: &Offer, view: &OfferView) -> String {

@@ -106,6 +106,17 @@ pub(crate) fn mac(text: &str) -> Result<Mac, String> {
     Ok(mac)
 }
 
+/// A hostname, maybe with `{i}` in it. Its length is judged once the number is known.
+pub(crate) fn hostname(text: &str) -> Result<String, String> {
+    match text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        Some(wrong) => Err(format!(
+            "a hostname has no spaces or control characters, and this has {wrong:?}: servers \
+             refuse it, drop it, or break their lease files with it"
+        )),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// Option 61: `mac`, `none`, or bytes in hexadecimal.
 pub(crate) fn client_id(text: &str) -> Result<ClientIdentifier, String> {
     match text {
@@ -180,6 +191,10 @@ mod tests {
         assert!(leases("0").unwrap_err().contains("at least 1"));
         assert!(leases("3000000").unwrap_err().contains("at most"));
         assert!(duration("0s").is_err() && duration("3").is_err());
+        assert_eq!(hostname("host-{i}").unwrap(), "host-{i}");
+        for wrong in ["a b", "a\tb", "a\nb", "a\u{1b}[0m", "a\u{a0}b", "\u{7f}"] {
+            assert!(hostname(wrong).unwrap_err().contains("no spaces"), "{wrong:?}");
+        }
         assert!(mac("01:00:00:00:00:01").unwrap_err().contains("multicast"));
     }
 }

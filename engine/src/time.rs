@@ -15,6 +15,9 @@ impl Instant {
     /// The moment of boot, also the start of every virtual clock.
     pub const ZERO: Self = Self(0);
 
+    /// The end of time, 584 years after boot: later than anything that happens.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// An instant `nanos` nanoseconds after boot.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {

@@ -29,21 +29,21 @@ use nix::unistd::Pid;
 pub enum NetnsError {
     /// The kernel refused a new network namespace.
     #[error(
-        "cannot make a private network namespace: {source}; this needs CAP_SYS_ADMIN: run as \
-         root, or call userns::enter() first thing in main"
+        "cannot make a private network namespace, which needs CAP_SYS_ADMIN (run as root, or \
+         call userns::enter() first thing in main)"
     )]
     Unshare {
         /// What the system said.
         source: io::Error,
     },
     /// A thread could not be started, or not moved into the namespace.
-    #[error("cannot start a thread in the network namespace: {source}")]
+    #[error("cannot start a thread in the network namespace")]
     Thread {
         /// What the system said.
         source: io::Error,
     },
     /// The namespace could not be prepared.
-    #[error("cannot prepare the network namespace ({what}): {source}")]
+    #[error("cannot prepare the network namespace ({what})")]
     Prepare {
         /// What was being done.
         what: &'static str,
@@ -54,7 +54,7 @@ pub enum NetnsError {
     #[error(transparent)]
     Link(#[from] LinkError),
     /// A program could not be started inside the namespace.
-    #[error("cannot start {program} in the network namespace: {source}")]
+    #[error("cannot start {program} in the network namespace")]
     Spawn {
         /// The program.
         program: String,

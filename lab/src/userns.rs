@@ -1,5 +1,6 @@
 //! A user namespace of one's own, for those who are not root.
 
+use std::env;
 use std::fs;
 use std::io;
 
@@ -31,17 +32,20 @@ pub enum UsernsError {
     },
     /// The system refused.
     #[error(
-        "this system refuses an unprivileged user namespace ({step}: {source}).\n{}\n\
-         Or run the same command as root: sudo …",
+        "this system refuses an unprivileged user namespace ({step}: {cause}).\n{}\n\
+         Or run it as root: {as_root}",
         reasons.join("\n")
     )]
     Refused {
         /// The step that failed.
         step: &'static str,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Not the error's source: the text says it
+        /// already, and ends with the command.
+        cause: io::Error,
         /// Why, as far as the system tells, and what to type.
         reasons: Vec<String>,
+        /// What to type instead, see [`as_root`].
+        as_root: String,
     },
 }
 
@@ -80,8 +84,8 @@ pub fn enter() -> Result<Entered, UsernsError> {
     write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
     write("/proc/self/gid_map", &format!("0 {gid} 1"))?;
     if !capable() {
-        let source = io::Error::from(io::ErrorKind::PermissionDenied);
-        return Err(refused("use the new namespace's capabilities", source));
+        let cause = io::Error::from(io::ErrorKind::PermissionDenied);
+        return Err(refused("use the new namespace's capabilities", cause));
     }
     Ok(Entered::UserNamespace)
 }
@@ -92,7 +96,7 @@ fn write(path: &'static str, text: &str) -> Result<(), UsernsError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.ends_with("setgroups") => {
             Ok(())
         }
-        other => other.map_err(|source| refused(path, source)),
+        other => other.map_err(|cause| refused(path, cause)),
     }
 }
 
@@ -105,14 +109,40 @@ fn missing(status: &str) -> Vec<&'static str> {
     NEEDED.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect()
 }
 
-fn refused(step: &'static str, source: io::Error) -> UsernsError {
+fn refused(step: &'static str, cause: io::Error) -> UsernsError {
     let read = |path: &str| fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok());
     let knobs = Knobs {
         clone: read("/proc/sys/kernel/unprivileged_userns_clone"),
         max: read("/proc/sys/user/max_user_namespaces"),
         apparmor: read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
     };
-    UsernsError::Refused { step, source, reasons: reasons(&knobs) }
+    UsernsError::Refused { step, cause, reasons: reasons(&knobs), as_root: as_root() }
+}
+
+/// This process's own command line as root types it: `sudo …`, quoted for a
+/// shell.
+#[must_use]
+pub fn as_root() -> String {
+    let mut words: Vec<String> =
+        env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    // sudo looks for programs in places of its own.
+    if let (Some(program), Ok(path)) = (words.first_mut(), env::current_exe())
+        && !program.contains('/')
+    {
+        *program = path.to_string_lossy().into_owned();
+    }
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("sudo {}", words.join(" "))
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// The kernel's settings that decide; `None` where it has no such setting.
@@ -186,6 +216,28 @@ mod tests {
         }
         let open = Knobs { clone: Some(1), max: Some(1000), apparmor: None };
         assert!(reasons(&open)[0].contains("seccomp"));
+    }
+
+    #[test]
+    fn the_command_can_be_typed() {
+        for (word, expected) in [
+            ("--leases", "--leases"),
+            ("", "''"),
+            ("host-{i}", "'host-{i}'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+        assert!(as_root().starts_with("sudo /"), "{}", as_root());
+    }
+
+    #[test]
+    fn a_refusal_names_its_cause_once_and_ends_with_the_command() {
+        use std::error::Error;
+        let error = refused("unshare", io::Error::other("the cause"));
+        let text = error.to_string();
+        assert_eq!(text.matches("the cause").count(), 1, "{text}");
+        assert!(text.ends_with(&as_root()) && error.source().is_none(), "{text}");
     }
 
     #[test]

@@ -149,26 +149,25 @@ fn measure(args: &Load, ground: &Ground, stop: &Stop) -> anyhow::Result<Measured
     let bound = fleet.bound;
     let bound_view = port.view()?;
     let stranded = fleet.unbound().take(NAMED).map(|n| plan.macs.get(n)).collect();
-    if ended != Ended::Complete {
-        fleet.wind_down(|| false)?;
-    }
     let server_bound = lab.map(Lab::server_leases);
     let (resident_peak, resident) = usage::memory();
     let releasing = Instant::now();
-    let held = fleet.bound;
     let release = !args.keep && !fleet.is_gone();
     if release {
-        let progress = Progress::new("releasing", fleet.bound);
-        let before = fleet.released;
-        fleet.release(|fleet, _| {
-            progress.set(fleet.released - before);
+        let progress = Progress::new("releasing", bound);
+        fleet.end(false, |fleet, _| {
+            progress.set(bound.saturating_sub(fleet.bound));
             Ok(())
         })?;
         progress.finish();
+    } else if ended != Ended::Complete && !fleet.is_gone() {
+        fleet.end(true, |_, _| Ok(()))?;
     }
     let release_time = releasing.elapsed();
     let server_left = lab.filter(|_| release).map(|lab| settle(lab, &fleet));
     let view: PortView = port.view()?;
+    // More than were bound if an answer was still on its way; those that never were say nothing.
+    let released = u32::try_from(view.counters.releases_sent).unwrap_or(u32::MAX);
     Ok(Measured {
         ended,
         bound,
@@ -177,7 +176,7 @@ fn measure(args: &Load, ground: &Ground, stop: &Stop) -> anyhow::Result<Measured
         bind,
         bind_cpu,
         bound_view,
-        released: release.then_some((held, release_time)),
+        released: release.then_some((released, release_time)),
         unreleased: if release { fleet.unreleased() } else { 0 },
         view,
         cpu: Cpu::now().since(cpu),
@@ -237,8 +236,13 @@ fn complain(link: &Link, plan: &Plan, measured: &Measured) {
         Ended::Interrupted => format!("interrupted after {}", seconds(measured.bind)),
         Ended::Gone => "the interface went away".to_owned(),
         Ended::TimeOver => format!("--duration was over after {}", seconds(measured.bind)),
-        _ if bound == 0 => format!("no answer in {}", seconds(measured.bind)),
-        _ => "the rest stayed silent: is the server's pool exhausted?".to_owned(),
+        _ if bound == 0 && measured.bound_view.counters.naks == 0 => {
+            format!("no answer in {}", seconds(measured.bind))
+        }
+        _ => why::unbound(
+            if bound == 0 { "all" } else { "the rest" },
+            measured.bound_view.counters.naks,
+        ),
     };
     note(&format!("lessee: {name}: {bound} of {count} leases bound; {when}"));
     if measured.ended == Ended::Interrupted {
@@ -247,7 +251,7 @@ fn complain(link: &Link, plan: &Plan, measured: &Measured) {
     let macs: Vec<String> = measured.stranded.iter().map(ToString::to_string).collect();
     let more = (count - bound) as usize > macs.len();
     note(&format!("  - not bound: {}{}", macs.join(", "), if more { " …" } else { "" }));
-    for hint in why::silence(&measured.bound_view, name, plan.vlan) {
+    for hint in why::silence(&measured.bound_view, name, plan.vlan, measured.bind) {
         note(&format!("  - {hint}"));
     }
 }

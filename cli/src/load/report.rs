@@ -122,10 +122,10 @@ impl Report {
             bind_cpu_user_seconds: seconds(measured.bind_cpu.user),
             bind_cpu_system_seconds: seconds(measured.bind_cpu.system),
             kept: args.keep,
-            released: released.map_or(0, |(held, _)| held.saturating_sub(measured.unreleased)),
+            released: released.map_or(0, |(number, _)| number),
             unreleased: measured.unreleased,
             release_seconds: released.map(|(_, time)| seconds(time)),
-            releases_per_second: released.map(|(held, time)| per_second(held, time)),
+            releases_per_second: released.map(|(number, time)| per_second(number, time)),
             latencies: latencies(&measured.bound_view),
             discovers_sent: counters.discovers_sent,
             requests_sent: counters.requests_sent,
@@ -201,14 +201,23 @@ impl Report {
 
     fn release_line(&self) -> String {
         match (self.release_seconds, self.releases_per_second) {
-            (Some(time), Some(rate)) => row(
-                "release",
-                &format!(
-                    "{} in {time:.3} s: {}/s",
-                    count(u64::from(self.released), "lease"),
-                    grouped(rate as u64)
-                ),
-            ),
+            (Some(time), Some(rate)) => {
+                let late = match self.released.saturating_sub(self.bound) {
+                    0 => String::new(),
+                    late => format!(
+                        " ({} of them granted after the end of binding)",
+                        grouped(u64::from(late))
+                    ),
+                };
+                row(
+                    "release",
+                    &format!(
+                        "{} in {time:.3} s: {}/s{late}",
+                        count(u64::from(self.released), "lease"),
+                        grouped(rate as u64)
+                    ),
+                )
+            }
             _ if self.kept => row("release", "none: --keep leaves them to the server"),
             _ => row("release", "none: the interface is gone"),
         }

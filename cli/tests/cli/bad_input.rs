@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
+use lessee_lab::embedded::{Kinds, Misbehaviour, Rule};
 use lessee_lab::netns::Netns;
 use lessee_linkctl::Veth;
 
-use crate::support::{LESSEE, can_run, run, served, server_holds, start_program, wire};
+use crate::support::{LESSEE, can_run, run, served, server_holds, skipped, start_program, wire};
 
 #[test]
 fn bad_arguments_are_refused_with_the_way_out() {
@@ -50,6 +51,46 @@ fn bad_arguments_are_refused_with_the_way_out() {
 }
 
 #[test]
+fn a_hostname_with_spaces_is_refused() {
+    for wrong in ["two words", "new\nline", "esc\u{1b}[0m"] {
+        let output = Command::new(LESSEE).args(["lease", "eth0", "--hostname", wrong]).output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {text}");
+        assert!(text.contains("no spaces or control characters"), "{wrong:?}: {text}");
+    }
+}
+
+#[test]
+fn a_refused_user_namespace_is_told_once_with_what_to_type() {
+    let story = "a_refused_user_namespace_is_told_once_with_what_to_type";
+    let max = "/proc/sys/user/max_user_namespaces";
+    let within = |program: &str| {
+        // A user namespace that allows none within, and nothing that gives capabilities.
+        let line =
+            format!("echo 0 > {max} && exec setpriv --bounding-set=-all --inh-caps=-all {program}");
+        Command::new("unshare").args(["-Ur", "sh", "-c", &line]).output().unwrap()
+    };
+    let ready = within("true");
+    if !ready.status.success() {
+        let why = String::from_utf8_lossy(&ready.stderr);
+        return skipped(story, &format!("no user namespace can be made here: {why}"));
+    }
+    let line = format!("{LESSEE} load --lab --leases 3 --mac-base 02:00:00:00:00:01");
+    let output = within(&line);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert_eq!(
+        text,
+        format!(
+            "lessee: this system refuses an unprivileged user namespace (unshare: No space left \
+             on device (os error 28)).\nuser.max_user_namespaces is 0. To allow some: sudo sysctl \
+             user.max_user_namespaces=1024\nOr run it as root: sudo {line}\n"
+        )
+    );
+}
+
+#[test]
 fn help_and_version_are_no_errors() {
     for line in ["--help", "--version", "probe --help", "lease --help", "load --help"] {
         let output = Command::new(LESSEE).args(line.split(' ')).output().unwrap();
@@ -73,7 +114,7 @@ fn an_interface_that_cannot_do_it_is_named() {
         let expect = |interface: &str, texts: &[&str]| {
             run(&ns, &format!("{command} {interface}")).expect(2, texts);
         };
-        expect("eth9", &["no interface eth9", "there are: lo, s0, c0"]);
+        expect("eth9", &["lessee: no interface eth9", "there are: lo, s0, c0"]);
         expect("lo", &["lo is loopback, not Ethernet", "c0"]);
         links.set_down("c0").unwrap();
         expect("c0", &["c0 is down", "ip link set c0 up"]);
@@ -108,7 +149,7 @@ fn a_silent_network_is_a_bounded_wait() {
     }
     let wire = wire();
     run(&wire.client, "probe c0 --timeout 300ms")
-        .expect(1, &["c0: no answer in 0.3", "--vlan VID", "--broadcast always"]);
+        .expect(1, &["c0: no answer in 0.3", "--vlan VID", "--timeout 6s", "--broadcast always"]);
     run(&wire.client, "probe c0 --timeout 300ms --vlan 7.8")
         .expect(1, &["c0, VLAN 7.8: no answer", "carry VLAN 7.8"]);
     run(&wire.client, "lease c0 --timeout 300ms").expect(1, &["c0: no answer in 0.3 s"]);
@@ -134,4 +175,18 @@ fn an_exhausted_pool_is_said_so_and_given_back() {
     let json = ran.json();
     assert_eq!((&json["bound"], &json["stranded"]), (&3.into(), &2.into()));
     server_holds(&server, 0);
+}
+
+#[test]
+fn a_refusal_is_not_called_silence() {
+    if !can_run("a_refusal_is_not_called_silence") {
+        return;
+    }
+    let (wire, server) = served(10);
+    server.set_rules(vec![Rule::new(Misbehaviour::Nak).on(Kinds::REQUEST)]);
+    for line in ["load c0 --leases 2 --timeout 1500ms", "lease c0 --count 2 --timeout 1500ms"] {
+        let ran = run(&wire.client, line);
+        ran.expect(1, &["NAK"]);
+        assert!(!ran.stderr.contains("silent") && !ran.stderr.contains("no answer"), "{ran:?}");
+    }
 }

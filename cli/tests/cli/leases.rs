@@ -5,7 +5,7 @@ use lessee_lab::topology::Wire;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{can_run, run, served, server_holds, start};
+use crate::support::{can_run, has, run, served, server_holds, start, wire};
 
 fn events(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -24,7 +24,6 @@ fn a_probe_shows_all_and_takes_nothing() {
     let ran = run(&wire.client, "probe c0 --timeout 1500ms --json");
     ran.expect(0, &[]);
     let json = ran.json();
-    // Asked twice in that time, and shown once.
     let [offer] = json["offers"].as_array().unwrap().as_slice() else { panic!("{json}") };
     assert_eq!(offer["server"], "10.77.0.1");
     assert_eq!((&offer["prefix"], &offer["lease_seconds"]), (&16.into(), &3600.into()));
@@ -39,6 +38,84 @@ fn a_probe_shows_all_and_takes_nothing() {
     assert!(text.stdout.contains(json["mac"].as_str().unwrap()), "the same MAC: {text:?}");
     assert!(text.stdout.contains("domain-name-servers"), "{text:?}");
     assert!(text.stdout.contains("1 server answered"), "{text:?}");
+}
+
+#[test]
+fn a_probe_waits_for_a_dnsmasq_that_pings_first() {
+    let story = "a_probe_waits_for_a_dnsmasq_that_pings_first";
+    if !can_run(story) || !has(story, &servers::DNSMASQ) {
+        return;
+    }
+    let wire = Wire::new().unwrap();
+    let config = ServerConfig { ping_check: true, ..ServerConfig::proof(&wire.spec) };
+    let _server = servers::start(&servers::DNSMASQ, &wire.server, config).unwrap();
+    let ran = run(&wire.client, "probe c0 --json");
+    ran.expect(0, &[]);
+    let after = ran.json()["offers"][0]["after_us"].as_u64().unwrap();
+    assert!(after > 2_500_000, "dnsmasq did not ping: its offer came after {after} µs");
+}
+
+#[test]
+fn a_probe_ends_when_no_further_server_answers() {
+    if !can_run("a_probe_ends_when_no_further_server_answers") {
+        return;
+    }
+    let (wire, _server) = served(10);
+    let ran = run(&wire.client, "probe c0 --timeout 30s --json");
+    ran.expect(0, &[]);
+    let waited = ran.json()["waited_seconds"].as_f64().unwrap();
+    assert!((1.0..5.0).contains(&waited), "waited {waited} s");
+}
+
+#[test]
+fn a_probe_outlives_a_flap_and_tells_what_it_found() {
+    if !can_run("a_probe_outlives_a_flap_and_tells_what_it_found") {
+        return;
+    }
+    let silent = wire();
+    let links = silent.client.links().unwrap();
+    let mut probe = start(&silent.client, "probe c0 --timeout 2s");
+    probe.wait_for("asking as");
+    links.set_down("c0").unwrap();
+    probe.wait_for("c0 is down; the wait goes on");
+    links.set_up("c0").unwrap();
+    let ran = probe.wait();
+    ran.expect(1, &["c0: no answer in 2"]);
+    assert!(!ran.stderr.contains("Down"), "{ran:?}");
+    let (served, _server) = served(10);
+    let mut probe = start(&served.client, "probe c0");
+    probe.wait_for("offers 10.77.1.");
+    served.client.links().unwrap().delete("c0").unwrap();
+    let ran = probe.wait();
+    // Down at first, and seen to be gone only later.
+    ran.expect(0, &["lessee: c0 "]);
+    assert!(ran.stdout.contains("1 server answered"), "{ran:?}");
+    let probe = start(&silent.client, "probe c0 --timeout 50s --json");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    silent.client.links().unwrap().delete("c0").unwrap();
+    let ran = probe.wait();
+    ran.expect(1, &["c0 does not exist any more"]);
+    assert!(ran.json()["waited_seconds"].as_f64().unwrap() < 20.0, "{ran:?}");
+}
+
+#[test]
+fn a_link_that_works_again_is_said_to() {
+    if !can_run("a_link_that_works_again_is_said_to") {
+        return;
+    }
+    let (wire, server) = served(10);
+    let links = wire.client.links().unwrap();
+    server.pause();
+    let mut lease = start(&wire.client, "lease c0 --timeout 60s");
+    // Before its first answer, so that the lease is the later event.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    links.set_down("c0").unwrap();
+    lease.wait_for("c0 is down; leases go on meanwhile");
+    links.set_up("c0").unwrap();
+    server.resume();
+    lease.wait_for("c0: the link works again");
+    lease.signal(Signal::SIGINT);
+    lease.wait().expect(0, &[]);
 }
 
 #[test]
@@ -144,12 +221,7 @@ fn an_unread_pipe_ends_it_quietly() {
 #[test]
 fn dnsmasq_leases_to_the_command() {
     let story = "dnsmasq_leases_to_the_command";
-    if !can_run(story) {
-        return;
-    }
-    if servers::find(&servers::DNSMASQ).is_none() {
-        eprintln!("skipped: {story}: install the Debian package dnsmasq-base");
-        assert!(std::env::var_os("CI").is_none(), "skipped in CI: {story}");
+    if !can_run(story) || !has(story, &servers::DNSMASQ) {
         return;
     }
     let wire = Wire::new().unwrap();

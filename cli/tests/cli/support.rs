@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use lessee_lab::embedded::{Running, ServerSpec};
 use lessee_lab::netns::{Netns, Process};
+use lessee_lab::servers::{self, Server};
 use lessee_lab::topology::{Port, Wire, WireSpec};
 use lessee_lab::userns;
 use nix::sys::signal::Signal;
@@ -19,10 +21,25 @@ pub(crate) const LESSEE: &str = env!("CARGO_BIN_EXE_lessee");
 pub(crate) fn can_run(story: &str) -> bool {
     let capable = userns::capable();
     if !capable {
-        eprintln!("skipped: {story}: needs root, or `unshare -Ur` in front of the command");
-        assert!(std::env::var_os("CI").is_none(), "skipped in CI: {story}");
+        skipped(story, "needs root, or `unshare -Ur` in front of the command");
     }
     capable
+}
+
+/// Says loudly that a story did not run, and fails where that must not happen.
+pub(crate) fn skipped(story: &str, why: &str) {
+    // Not eprintln!: what that prints is not shown of a test that passes.
+    std::io::stderr().write_all(format!("skipped: {story}: {why}\n").as_bytes()).unwrap();
+    assert!(std::env::var_os("CI").is_none(), "skipped in CI: {story}: {why}");
+}
+
+/// True if this server is installed; says loudly if not.
+pub(crate) fn has(story: &str, server: &dyn Server) -> bool {
+    let found = servers::find(server).is_some();
+    if !found {
+        skipped(story, &format!("install the Debian package {}", server.package()));
+    }
+    found
 }
 
 /// How a run ended.

@@ -183,7 +183,7 @@ impl Machine {
             }
             (
                 State::Renewing { exchange, terms: old, .. }
-                | State::Rebinding { exchange, terms: old },
+                | State::Rebinding { exchange, terms: old, .. },
                 Verdict::Ack(terms),
             ) => {
                 self.renewed(&old, terms, reply);
@@ -232,7 +232,9 @@ impl Machine {
                 self.state = State::Init;
             }
             State::Bound { terms } | State::Renewing { terms, .. } if past(terms.t2(), now) => {
-                self.state = State::Rebinding { terms, exchange: Exchange::due(now) };
+                let began = self.state.exchange().filter(|exchange| exchange.sent > 0);
+                let began = began.map_or(Instant::NEVER, |exchange| exchange.first);
+                self.state = State::Rebinding { terms, exchange: Exchange::due(now), began };
             }
             State::Bound { terms } if past(terms.t1(), now) => self.start_renewing(terms, now),
             State::Renewing { terms, mut exchange, hop: Hop::Ask(HOP_TRIES..) }
@@ -277,7 +279,7 @@ impl Machine {
             State::Selecting { exchange } | State::Requesting { exchange, .. } => next(exchange),
             State::Bound { terms } => terms.t1(),
             State::Renewing { terms, exchange, .. } => earlier(next(exchange), terms.t2()),
-            State::Rebinding { terms, exchange } => earlier(next(exchange), terms.expiry()),
+            State::Rebinding { terms, exchange, .. } => earlier(next(exchange), terms.expiry()),
             State::Waiting { until, .. } => Some(*until),
             State::Releasing { terms } => terms.expiry(),
             State::Init | State::Released => None,
@@ -311,7 +313,7 @@ impl Machine {
                     Hop::Ask(_) => None,
                 }
             }
-            State::Rebinding { terms, exchange }
+            State::Rebinding { terms, exchange, .. }
                 if exchange.next <= now && !past(terms.expiry(), now) =>
             {
                 Some(Due::Rebind)
@@ -547,10 +549,11 @@ impl Machine {
                 *asked += 1;
                 exchange.next = now + HOP_WAIT;
             }
-            (State::Rebinding { terms, exchange }, Due::Rebind) => {
+            (State::Rebinding { terms, exchange, began }, Due::Rebind) => {
                 begin(exchange, &mut self.xid, now, fresh);
-                // RFC 2131 table 1: since the client began the renewal process, which was at T1.
-                exchange.secs = seconds(now.since(terms.t1().unwrap_or(exchange.first)));
+                // RFC 2131 table 1: since the client began the renewal process.
+                *began = (*began).min(exchange.first);
+                exchange.secs = seconds(now.since(*began));
                 let remaining = terms.expiry().map_or(Duration::MAX, |end| end.since(now));
                 exchange.next = now + plan.renewal_wait(remaining);
             }

@@ -64,6 +64,8 @@ pub enum State {
         terms: Terms,
         /// The REQUESTs.
         exchange: Exchange,
+        /// When the first REQUEST was sent since T1, in RENEWING or here; the end of time before.
+        began: Instant,
     },
     /// RELEASE is to be sent.
     Releasing {

@@ -74,6 +74,9 @@ pub struct ServerConfig {
     pub search: Vec<String>,
     /// Option 121.
     pub routes: Vec<StaticRoute>,
+    /// Whether the server pings an address before it offers it, as dnsmasq
+    /// does unless it is told otherwise (dnsmasq only).
+    pub ping_check: bool,
     /// Lines in the server's own language, added at its outermost level
     /// (Kea: members of the `Dhcp4` object).
     pub extra: Vec<String>,
@@ -105,6 +108,7 @@ impl ServerConfig {
             ntp: Vec::new(),
             search: Vec::new(),
             routes: Vec::new(),
+            ping_check: false,
             extra: Vec::new(),
         }
     }

@@ -56,7 +56,6 @@ fn text(config: &ServerConfig, dir: &Path) -> String {
         "bind-dynamic",
         "no-resolv",
         "no-hosts",
-        "no-ping",
         "user=root",
         "group=root",
         "pid-file=",
@@ -66,6 +65,9 @@ fn text(config: &ServerConfig, dir: &Path) -> String {
     ]
     .map(str::to_owned)
     .into();
+    if !config.ping_check {
+        lines.push("no-ping".to_owned());
+    }
     let (first, last, netmask) = (config.first, config.last, config.netmask());
     lines.push(format!("interface={}", config.interface));
     lines.push(format!("dhcp-range={first},{last},{netmask},{}s", config.lease_time));

@@ -108,10 +108,14 @@ struct Series {
     /// No earlier than so long after `last`.
     wait: Duration,
     rebinding: bool,
+    /// The first of the round that RENEWING and REBINDING share.
+    began: Instant,
     /// Whose answer counts; `None`: anybody's.
     server: Option<Ipv4Addr>,
     /// Answered, or given up: further answers count for nothing.
     closed: bool,
+    /// An ACK ended the round.
+    over: bool,
 }
 
 /// What an ACK that was delivered would grant.

@@ -170,7 +170,11 @@ fn renewing(start: f64) -> State {
 }
 
 fn rebinding() -> State {
-    State::Rebinding { terms: terms(1.0), exchange: Exchange::due(at(3151.0)) }
+    State::Rebinding {
+        terms: terms(1.0),
+        exchange: Exchange::due(at(3151.0)),
+        began: Instant::NEVER,
+    }
 }
 
 #[track_caller]

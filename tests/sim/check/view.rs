@@ -88,6 +88,7 @@ impl Checker {
         lease.nak = false;
         lease.naks = 0;
         (lease.request.closed, lease.extend.closed) = (true, true);
+        lease.extend.over = true;
         let home = lease.home;
         if let Some(end) = end_of(new) {
             self.expiries[usize::from(home.client)].push(Reverse((end, place)));

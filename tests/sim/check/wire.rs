@@ -194,10 +194,13 @@ impl Checker {
             lease.extend.again(place, rebinding, now, trouble)?;
         } else {
             let server = (!rebinding).then_some(terms.server_id);
-            lease.extend = Series { rebinding, server, ..Series::begin(message, now) };
+            let before = lease.extend;
+            let goes_on = rebinding && before.sent > 0 && !before.over;
+            let began = if goes_on { before.began } else { now };
+            lease.extend = Series { rebinding, server, began, ..Series::begin(message, now) };
         }
-        if message.secs != now.since(lease.extend.first).as_secs().min(0xffff) as u16 {
-            return fail("secs is not the time since the first REQUEST");
+        if message.secs != now.since(lease.extend.began).as_secs().min(0xffff) as u16 {
+            return fail("secs is not the time since the round's first REQUEST");
         }
         let remaining = end.map_or(FLOOR, |end| end.since(now));
         lease.extend.wait = (remaining / 2).max(FLOOR).min(remaining);
@@ -299,6 +302,8 @@ impl Series {
             rebinding: false,
             server: None,
             closed: false,
+            began: now,
+            over: false,
         }
     }
 

@@ -172,14 +172,25 @@ fn secs_ends_at_its_greatest_value() {
 fn renewals_count_secs_from_their_own_first_request() {
     let mut rig = Rig::new(3);
     rig.times = (100_000, None, None);
-    let mut rig = rig.rebinding();
-    // The renewal process began at T1, and REBINDING goes on with it.
-    let began = rig.machine.state().terms().unwrap().t1().unwrap();
+    let mut rig = rig.renewing();
+    // REBINDING goes on with the process that began in RENEWING.
+    let began = rig.machine.state().exchange().unwrap().first;
+    rig.go(rig.machine.state().terms().unwrap().t2().unwrap());
+    assert_eq!(rig.state(), "REBINDING");
+    let rebind = rig.send().dhcp();
+    assert!(rebind.secs > 0);
+    assert_eq!(u64::from(rebind.secs), rig.now.since(began).as_secs());
     rig.sleep();
     let again = rig.send().dhcp();
-    assert!(again.secs > 0);
-    assert_eq!(u64::from(again.secs), rig.now.since(began).as_secs().min(65_535));
-    assert_eq!(again.xid, rig.machine.xid());
+    assert_eq!(u64::from(again.secs), rig.now.since(began).as_secs());
+    assert_eq!(again.xid, rebind.xid);
+}
+
+#[test]
+fn a_client_that_slept_through_renewing_begins_in_rebinding() {
+    let mut rig = Rig::new(3).bound();
+    rig.go(rig.machine.state().terms().unwrap().t2().unwrap());
+    assert_eq!((rig.state(), rig.send().dhcp().secs), ("REBINDING", 0));
 }
 
 #[test]
