@@ -160,7 +160,7 @@ pub(crate) struct Probe {
 
     /// The longest wait for offers
     ///
-    /// Once a server has answered, it ends as soon as no further one did for 1 s. The default is
+    /// Once a server has answered, it ends as soon as no further one did for 4 s. The default is
     /// long enough for dnsmasq, which by default pings an address for 3 s before it offers it.
     #[arg(long, value_name = "TIME", default_value = "6s", value_parser = values::duration)]
     pub(crate) timeout: Duration,

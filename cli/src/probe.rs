@@ -35,8 +35,9 @@ const REPEAT: Retransmission = Retransmission {
     renewal_floor: Duration::from_secs(60),
 };
 
-/// Once a server has answered, how long another one may take.
-const LULL: Duration = Duration::from_secs(1);
+/// Once a server has answered, how long another one may take: longer than the 3 s for which dnsmasq
+/// pings an address before it offers it, so that none is hidden by a faster one.
+const LULL: Duration = Duration::from_secs(4);
 
 /// The whole result in JSON.
 #[derive(Debug, Serialize)]

@@ -64,7 +64,7 @@ fn a_probe_ends_when_no_further_server_answers() {
     let ran = run(&wire.client, "probe c0 --timeout 30s --json");
     ran.expect(0, &[]);
     let waited = ran.json()["waited_seconds"].as_f64().unwrap();
-    assert!((1.0..5.0).contains(&waited), "waited {waited} s");
+    assert!((4.0..15.0).contains(&waited), "waited {waited} s");
 }
 
 #[test]
