@@ -372,7 +372,7 @@ fn without_the_capability_the_error_says_so() {
             .expect("unshare of util-linux");
         let text = String::from_utf8_lossy(&child.stderr);
         if text.contains("unshare failed") {
-            skip("without_the_capability_the_error_says_so", &text);
+            lessee_tests::skipped("without_the_capability_the_error_says_so", &text);
         } else {
             assert!(child.status.success(), "{text}");
         }
@@ -427,14 +427,11 @@ fn in_namespace(name: &str, story: impl FnOnce() + Send + 'static) {
     });
     match thread.join() {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => skip(name, &format!("no network namespace: {error} (root needed)")),
+        Ok(Err(error)) => {
+            lessee_tests::skipped(name, &format!("no network namespace: {error} (root needed)"))
+        }
         Err(panic) => std::panic::resume_unwind(panic),
     }
-}
-
-fn skip(name: &str, why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "{name}: {why}");
-    eprintln!("skipped: {name}: {why}");
 }
 
 fn make_links() {
